@@ -10,6 +10,7 @@ mod cookies;
 mod failure;
 mod form;
 mod page;
+mod page_request;
 mod pages;
 mod query;
 mod routes;

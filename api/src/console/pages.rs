@@ -31,12 +31,11 @@ use http::StatusCode;
 use serde::{Deserialize, de::DeserializeOwned};
 
 use super::{
-    Console,
     failure::Failure,
     form::{Field, Form},
     page::{Frame, respond},
-    query::{Parameters, path_with, text},
-    session::Session,
+    page_request::PageRequest,
+    query::path_with,
     table::Table,
 };
 
@@ -53,25 +52,20 @@ struct List<T> {
 
 impl<T: DeserializeOwned> List<T> {
     /// Reads the page that the parameters of the console's page select: these filters, and a cursor.
-    async fn read(
-        console: &Console,
-        session: &Session,
-        path: &str,
-        parameters: &Parameters,
-        filters: &[&str],
-    ) -> Result<Self, Failure> {
-        let cursor = text(parameters, "cursor").unwrap_or_default();
+    async fn read(request: &PageRequest, path: &str, filters: &[&str]) -> Result<Self, Failure> {
+        let cursor = request.text("cursor").unwrap_or_default();
         let more = [("limit", "50"), ("cursor", cursor)];
-        let path = path_with(path, parameters, filters, &more);
-        console.routes.get(session, &path).await
+        let path = path_with(path, &request.parameters, filters, &more);
+        request.get(&path).await
     }
 }
 
 impl<T> List<T> {
     /// Address of the console's next page, at `path` with the same filters. `None` on the last page.
-    fn next_page(&self, path: &str, parameters: &Parameters, filters: &[&str]) -> Option<String> {
+    fn next_page(&self, request: &PageRequest, path: &str, filters: &[&str]) -> Option<String> {
         let cursor = self.next_cursor.as_deref()?;
-        Some(path_with(path, parameters, filters, &[("cursor", cursor)]))
+        let more = [("cursor", cursor)];
+        Some(path_with(path, &request.parameters, filters, &more))
     }
 
     /// Caption of a table that shows the first page only.

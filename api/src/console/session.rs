@@ -5,7 +5,7 @@ use std::time::Duration;
 use anyhow::anyhow;
 use aws_lc_rs::rand::{SecureRandom as _, SystemRandom};
 use axum::{
-    extract::FromRequestParts,
+    extract::{FromRequestParts, rejection::QueryRejection},
     response::{IntoResponse, Redirect, Response},
 };
 use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
@@ -124,11 +124,13 @@ pub(super) async fn end(console: &Console, headers: &HeaderMap) -> Result<Option
     Ok(keys.decrypt(encrypted_for, &session.id_token).ok())
 }
 
-/// Why a request has no session.
+/// Why a request is not handled.
 #[derive(Debug)]
 pub(super) enum Rejection {
     /// The request has no session. The requested page follows after the sign-in.
     SignIn(String),
+    /// The request's query string cannot be read.
+    Query(QueryRejection),
     /// The request is refused.
     Failed(Failure),
 }
@@ -139,10 +141,17 @@ impl From<StoreError> for Rejection {
     }
 }
 
+impl From<QueryRejection> for Rejection {
+    fn from(rejection: QueryRejection) -> Self {
+        Self::Query(rejection)
+    }
+}
+
 impl IntoResponse for Rejection {
     fn into_response(self) -> Response {
         match self {
             Self::SignIn(path) => Redirect::to(&path).into_response(),
+            Self::Query(rejection) => rejection.into_response(),
             Self::Failed(failure) => failure.into_response(),
         }
     }

@@ -2,21 +2,16 @@
 
 use std::collections::BTreeSet;
 
-use axum::{
-    extract::{Query, State},
-    response::Response,
-};
+use axum::response::Response;
 use serde::Deserialize;
 use serde_json::{Map, Value};
 
 use super::{
     super::{
-        ConsoleState,
         failure::Failure,
         form::Field,
-        page::Frame,
-        query::{Parameters, path_with, text},
-        session::Session,
+        page_request::PageRequest,
+        query::path_with,
         table::{Cell, Table},
         text::{State as Word, Time},
     },
@@ -103,31 +98,27 @@ impl Event {
 }
 
 /// All events that match the filters, as a CSV file.
-pub(in crate::console) async fn csv(
-    State(console): State<ConsoleState>,
-    session: Session,
-    Query(parameters): Query<Parameters>,
-) -> Result<Response, Failure> {
-    let path = path_with("/audit", &parameters, &FILTERS, &[]);
-    console.routes.csv(&session, &path).await
+pub(in crate::console) async fn csv(request: PageRequest) -> Result<Response, Failure> {
+    let path = path_with("/audit", &request.parameters, &FILTERS, &[]);
+    request.csv(&path).await
 }
 
-pub(in crate::console) async fn show(
-    State(console): State<ConsoleState>,
-    session: Session,
-    Query(parameters): Query<Parameters>,
-) -> Result<Response, Failure> {
-    let events = List::<Event>::read(&console, &session, "/audit", &parameters, &FILTERS);
-    let events = events.await?;
-    let next = events.next_page("/console/audit", &parameters, &FILTERS);
-    let frame = Frame::new(&session, "/console/audit", "Audit", &parameters)?;
+pub(in crate::console) async fn show(request: PageRequest) -> Result<Response, Failure> {
+    let events = List::<Event>::read(&request, "/audit", &FILTERS).await?;
+    let next = events.next_page(&request, "/console/audit", &FILTERS);
+    let frame = request.frame("/console/audit", "Audit")?;
     let table = Event::table("Events, newest first", &events.items, "No event matches.");
-    let csv = path_with("/console/audit.csv", &parameters, &FILTERS, &[]);
-    let verification = path_with("/console/audit/verify", &parameters, &["tenant"], &[]);
+    let csv = path_with("/console/audit.csv", &request.parameters, &FILTERS, &[]);
+    let verification = path_with(
+        "/console/audit/verify",
+        &request.parameters,
+        &["tenant"],
+        &[],
+    );
     let page = ListPage::new(frame, table.with_next(next, "Older events"))
         .with_link(csv, "CSV file of all that match")
         .with_link(verification, "Verify the trail");
-    let value = |name| text(&parameters, name);
+    let value = |name| request.text(name);
     let page = page.with_filters(vec![
         Field::text("Words", "q", value("q")),
         Field::text("Tenant", "tenant", value("tenant")),

@@ -1,19 +1,14 @@
 //! Billing of a month, and the last invoice runs.
 
-use axum::{
-    extract::{Query, State},
-    response::Response,
-};
+use axum::response::Response;
 use serde::Deserialize;
 
 use super::{
     super::{
-        ConsoleState,
         failure::Failure,
         form::Field,
-        page::Frame,
-        query::{Parameters, path_with, text},
-        session::Session,
+        page_request::PageRequest,
+        query::path_with,
         table::{Cell, Table},
         text::amount,
     },
@@ -65,17 +60,13 @@ impl Amounts {
     }
 }
 
-pub(in crate::console) async fn show(
-    State(console): State<ConsoleState>,
-    session: Session,
-    Query(parameters): Query<Parameters>,
-) -> Result<Response, Failure> {
-    let summary = path_with("/billing/summary", &parameters, &["month"], &[]);
+pub(in crate::console) async fn show(request: PageRequest) -> Result<Response, Failure> {
+    let summary = path_with("/billing/summary", &request.parameters, &["month"], &[]);
     let (summary, runs) = tokio::try_join!(
-        console.routes.get::<Summary>(&session, &summary),
-        console.routes.get::<List<JobRow>>(&session, RUNS),
+        request.get::<Summary>(&summary),
+        request.get::<List<JobRow>>(RUNS),
     )?;
-    let frame = Frame::new(&session, "/console/billing", "Billing", &parameters)?;
+    let frame = request.frame("/console/billing", "Billing")?;
     let state = if summary.complete { "" } else { " so far" };
     let table = Table::new(
         format!("Net amounts of {}{state}", summary.month),
@@ -93,7 +84,7 @@ pub(in crate::console) async fn show(
         summary.currencies.iter().map(Amounts::row),
         "Nothing was billed or paid in this month.",
     );
-    let month = text(&parameters, "month");
+    let month = request.text("month");
     let runs = JobRow::table(
         "Invoice runs, newest first",
         &runs.items,

@@ -1,19 +1,15 @@
 //! One feature flag: its rules, and the forms that change them.
 
-use axum::{
-    extract::{Path, Query, State},
-    response::Response,
-};
+use axum::{extract::Path, response::Response};
 use serde::Deserialize;
 
 use super::{
     super::{
-        ConsoleState,
         failure::Failure,
         form::{Field, Form},
         page::Frame,
-        query::{Parameters, segment},
-        session::Session,
+        page_request::PageRequest,
+        query::segment,
         table::{Cell, Table},
         text::{State as Word, Time},
     },
@@ -172,15 +168,13 @@ impl Flag {
 }
 
 pub(in crate::console) async fn show(
-    State(console): State<ConsoleState>,
-    session: Session,
+    request: PageRequest,
     Path(key): Path<String>,
-    Query(parameters): Query<Parameters>,
 ) -> Result<Response, Failure> {
     let path = format!("/flags/{}", segment(&key)?);
-    let flag: Flag = console.routes.get(&session, &path).await?;
+    let flag: Flag = request.get(&path).await?;
     let title = format!("Flag {}", flag.key);
-    let frame = Frame::new(&session, "/console/flags", title, &parameters)?;
+    let frame = request.frame("/console/flags", title)?;
     let (rules, forms) = (flag.rule_table(&frame), flag.forms(&frame));
     let page = ListPage::new(frame, flag.definition())
         .with_link("/console/flags", "All flags")

@@ -2,19 +2,15 @@
 
 use std::collections::BTreeMap;
 
-use axum::{
-    extract::{Query, State},
-    response::Response,
-};
+use axum::response::Response;
 use serde_json::json;
 
 use super::{
     super::{
-        Console, ConsoleState,
+        Console,
         failure::{Failure, unexpected},
         form::Field,
-        page::Frame,
-        query::{Parameters, text},
+        page_request::PageRequest,
         session::{Session, random},
         table::{Cell, Table},
     },
@@ -22,14 +18,10 @@ use super::{
     flag::{Flag, value},
 };
 
-pub(in crate::console) async fn show(
-    State(console): State<ConsoleState>,
-    session: Session,
-    Query(parameters): Query<Parameters>,
-) -> Result<Response, Failure> {
-    let flags = List::<Flag>::read(&console, &session, "/flags", &parameters, &[]).await?;
-    let next = flags.next_page("/console/flags", &parameters, &[]);
-    let frame = Frame::new(&session, "/console/flags", "Flags", &parameters)?;
+pub(in crate::console) async fn show(request: PageRequest) -> Result<Response, Failure> {
+    let flags = List::<Flag>::read(&request, "/flags", &[]).await?;
+    let next = flags.next_page(&request, "/console/flags", &[]);
+    let frame = request.frame("/console/flags", "Flags")?;
     let create = frame.form("flags", "new", "create", "Create a flag");
     let create = create.map(|form| {
         form.with_fields(vec![
@@ -43,12 +35,12 @@ pub(in crate::console) async fn show(
         flags.items.iter().map(Flag::row),
         "No flag is defined.",
     );
-    let tenant = text(&parameters, "tenant");
+    let tenant = request.text("tenant");
     let mut page = ListPage::new(frame, table.with_next(next, "More flags"))
         .with_filters(vec![Field::text("Values for the tenant", "tenant", tenant)])
         .with_forms(create.into_iter().collect());
     if let Some(slug) = tenant {
-        page = match evaluate(&console, &session, slug).await {
+        page = match evaluate(&request.console, &request.session, slug).await {
             Ok(values) => page.with_table(values),
             Err(failure) => page.with_sentence(failure.summary()),
         };

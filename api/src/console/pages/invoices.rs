@@ -2,21 +2,17 @@
 
 use std::collections::BTreeMap;
 
-use axum::{
-    extract::{Query, State},
-    response::Response,
-};
+use axum::response::Response;
 use dezky_shared::id::TenantId;
 use serde::Deserialize;
 
 use super::{
     super::{
-        Console, ConsoleState,
+        Console,
         failure::Failure,
         form::{Field, Form},
         page::Frame,
-        query::{Parameters, text},
-        session::Session,
+        page_request::PageRequest,
         table::{Cell, Table},
         text::{State as Word, Time, amount},
     },
@@ -106,16 +102,11 @@ impl Invoice {
     }
 }
 
-pub(in crate::console) async fn show(
-    State(console): State<ConsoleState>,
-    session: Session,
-    Query(parameters): Query<Parameters>,
-) -> Result<Response, Failure> {
-    let invoices = List::<Invoice>::read(&console, &session, "/invoices", &parameters, &FILTERS);
-    let invoices = invoices.await?;
-    let slugs = slugs(&console, &invoices.items).await?;
-    let next = invoices.next_page("/console/invoices", &parameters, &FILTERS);
-    let frame = Frame::new(&session, "/console/billing", "Invoices", &parameters)?;
+pub(in crate::console) async fn show(request: PageRequest) -> Result<Response, Failure> {
+    let invoices = List::<Invoice>::read(&request, "/invoices", &FILTERS).await?;
+    let slugs = slugs(&request.console, &invoices.items).await?;
+    let next = invoices.next_page(&request, "/console/invoices", &FILTERS);
+    let frame = request.frame("/console/billing", "Invoices")?;
     let invoices = &invoices.items;
     let mut table = Table::new(
         "Invoices, newest first",
@@ -128,7 +119,7 @@ pub(in crate::console) async fn show(
     if frame.may_write() {
         table = table.with_forms(invoices.iter().map(|it| it.forms(&frame, &slugs)));
     }
-    let status = text(&parameters, "status");
+    let status = request.text("status");
     let page = ListPage::new(frame, table.with_next(next, "Older invoices"))
         .with_link("/console/billing", "Billing")
         .with_filters(vec![Field::choice("Status", "status", &STATUSES, status)]);

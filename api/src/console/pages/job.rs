@@ -6,21 +6,17 @@ mod times;
 use std::collections::BTreeMap;
 
 use askama::Template;
-use axum::{
-    extract::{Path, Query, State},
-    response::Response,
-};
+use axum::{extract::Path, response::Response};
 use http::StatusCode;
 use serde::Deserialize;
 
 use super::{
     super::{
-        ConsoleState,
         failure::Failure,
         form::Form,
         page::{Frame, respond},
-        query::{Parameters, segment},
-        session::Session,
+        page_request::PageRequest,
+        query::segment,
         table::{Cell, Table},
         text::{State as Word, Time},
         timeline::Timeline,
@@ -224,21 +220,19 @@ struct JobPage {
 }
 
 pub(in crate::console) async fn show(
-    State(console): State<ConsoleState>,
-    session: Session,
+    request: PageRequest,
     Path(id): Path<String>,
-    Query(parameters): Query<Parameters>,
 ) -> Result<Response, Failure> {
     let id = segment(&id)?;
     let (job, explanation) = (format!("/jobs/{id}"), format!("/jobs/{id}/explain"));
     let (job, explanation) = tokio::try_join!(
-        console.routes.get::<Job>(&session, &job),
-        console.routes.get::<Explanation>(&session, &explanation),
+        request.get::<Job>(&job),
+        request.get::<Explanation>(&explanation),
     )?;
-    let arguments = arguments::table(&console, &job.id).await?;
-    let now = console.app.store.now().timestamp_millis();
+    let arguments = arguments::table(&request.console, &job.id).await?;
+    let now = request.console.app.store.now().timestamp_millis();
     let title = format!("Job {}", job.kind);
-    let frame = Frame::new(&session, "/console/jobs", title, &parameters)?;
+    let frame = request.frame("/console/jobs", title)?;
     let page = JobPage {
         forms: job.forms(&frame),
         times: job.times(now),

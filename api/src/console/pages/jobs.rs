@@ -3,21 +3,17 @@
 use std::collections::BTreeMap;
 
 use askama::Template;
-use axum::{
-    extract::{Query, State},
-    response::Response,
-};
+use axum::response::Response;
 use http::StatusCode;
 use serde::Deserialize;
 
 use super::{
     super::{
-        ConsoleState,
         failure::Failure,
         form::Field,
         page::{Frame, respond},
+        page_request::PageRequest,
         query::{Parameters, path_with, text},
-        session::Session,
         table::{Cell, Table},
         text::{State as Word, Time},
     },
@@ -187,33 +183,34 @@ fn filters(parameters: &Parameters) -> Vec<Field> {
     ]
 }
 
-pub(in crate::console) async fn show(
-    State(console): State<ConsoleState>,
-    session: Session,
-    Query(parameters): Query<Parameters>,
-) -> Result<Response, Failure> {
-    let jobs = List::<JobRow>::read(&console, &session, "/jobs", &parameters, &LIST);
-    let stats = path_with("/jobs/stats", &parameters, &FILTERS, &[]);
-    let (jobs, stats) = tokio::try_join!(jobs, console.routes.get::<JobStats>(&session, &stats))?;
-    let current = text(&parameters, "state");
+pub(in crate::console) async fn show(request: PageRequest) -> Result<Response, Failure> {
+    let jobs = List::<JobRow>::read(&request, "/jobs", &LIST);
+    let stats = path_with("/jobs/stats", &request.parameters, &FILTERS, &[]);
+    let (jobs, stats) = tokio::try_join!(jobs, request.get::<JobStats>(&stats))?;
+    let current = request.text("state");
     let chip = |state: &'static str| Chip {
         state: Word::new(state),
         number: stats.in_state(state),
-        path: path_with("/console/jobs", &parameters, &FILTERS, &[("state", state)]),
+        path: path_with(
+            "/console/jobs",
+            &request.parameters,
+            &FILTERS,
+            &[("state", state)],
+        ),
         is_current: current == Some(state),
     };
-    let next = jobs.next_page("/console/jobs", &parameters, &LIST);
-    let frame = Frame::new(&session, "/console/jobs", "Jobs", &parameters)?;
+    let next = jobs.next_page(&request, "/console/jobs", &LIST);
+    let frame = request.frame("/console/jobs", "Jobs")?;
     let others = ["tenant", "q", "parent"];
-    let is_selectable = others.iter().all(|name| text(&parameters, name).is_none());
+    let is_selectable = others.iter().all(|name| request.text(name).is_none());
     let selected = current.filter(|_| frame.may_write() && is_selectable);
-    let field = |name| Field::hidden(name, text(&parameters, name).unwrap_or_default());
+    let field = |name| Field::hidden(name, request.text(name).unwrap_or_default());
     let page = JobsPage {
         frame,
         chips: STATES.map(chip).into(),
-        all: path_with("/console/jobs", &parameters, &FILTERS, &[]),
+        all: path_with("/console/jobs", &request.parameters, &FILTERS, &[]),
         has_state: current.is_some(),
-        filters: filters(&parameters),
+        filters: filters(&request.parameters),
         jobs: jobs.items,
         next,
         selection: SELECTION.map(field).into(),

@@ -1,19 +1,14 @@
 //! One operation on jobs: its progress, and what became of each job.
 
-use axum::{
-    extract::{Path, Query, State},
-    response::Response,
-};
+use axum::{extract::Path, response::Response};
 use serde::Deserialize;
 
 use super::{
     super::{
-        ConsoleState,
         failure::Failure,
         form::Field,
-        page::Frame,
-        query::{Parameters, segment, text},
-        session::Session,
+        page_request::PageRequest,
+        query::segment,
         table::{Cell, Table},
         text::{State as Word, Time},
     },
@@ -58,22 +53,20 @@ impl Item {
 }
 
 pub(in crate::console) async fn show(
-    State(console): State<ConsoleState>,
-    session: Session,
+    request: PageRequest,
     Path(id): Path<String>,
-    Query(parameters): Query<Parameters>,
 ) -> Result<Response, Failure> {
     let id = segment(&id)?;
     let path = format!("/job-operations/{id}");
     let items = format!("{path}/items");
     let (operation, items) = tokio::try_join!(
-        console.routes.get::<Operation>(&session, &path),
-        List::<Item>::read(&console, &session, &items, &parameters, &FILTERS),
+        request.get::<Operation>(&path),
+        List::<Item>::read(&request, &items, &FILTERS),
     )?;
     let own = format!("/console/operations/{}", operation.id);
-    let next = items.next_page(&own, &parameters, &FILTERS);
+    let next = items.next_page(&request, &own, &FILTERS);
     let title = format!("Operation: {}", operation.action);
-    let frame = Frame::new(&session, "/console/operations", title, &parameters)?;
+    let frame = request.frame("/console/operations", title)?;
     let table = Table::new(
         "Jobs, in order of processing",
         ["Number", "Job", "Outcome", "Reason", "New job", "Processed"],
@@ -87,7 +80,7 @@ pub(in crate::console) async fn show(
             "Outcome",
             "outcome",
             &OUTCOMES,
-            text(&parameters, "outcome"),
+            request.text("outcome"),
         )]);
     if let Some(job) = &operation.job {
         let label = format!("Its job run_job_operation ({})", job.state);

@@ -1,18 +1,12 @@
 //! Bulk operations on jobs.
 
-use axum::{
-    extract::{Query, State},
-    response::Response,
-};
+use axum::response::Response;
 use serde::Deserialize;
 
 use super::{
     super::{
-        ConsoleState,
         failure::Failure,
-        page::Frame,
-        query::Parameters,
-        session::Session,
+        page_request::PageRequest,
         table::{Cell, Table},
         text::{State as Word, Time},
     },
@@ -109,17 +103,11 @@ impl Operation {
     }
 }
 
-pub(in crate::console) async fn show(
-    State(console): State<ConsoleState>,
-    session: Session,
-    Query(parameters): Query<Parameters>,
-) -> Result<Response, Failure> {
-    let operations =
-        List::<Operation>::read(&console, &session, "/job-operations", &parameters, &[]);
-    let operations = operations.await?;
+pub(in crate::console) async fn show(request: PageRequest) -> Result<Response, Failure> {
+    let operations = List::<Operation>::read(&request, "/job-operations", &[]).await?;
     let section = "/console/operations";
-    let next = operations.next_page(section, &parameters, &[]);
-    let frame = Frame::new(&session, section, "Operations", &parameters)?;
+    let next = operations.next_page(&request, section, &[]);
+    let frame = request.frame(section, "Operations")?;
     let table = Table::new(
         "Operations on jobs, newest first",
         [

@@ -2,19 +2,13 @@
 
 use std::cmp::Reverse;
 
-use axum::{
-    extract::{Query, State},
-    response::Response,
-};
+use axum::response::Response;
 use serde::Deserialize;
 
 use super::{
     super::{
-        ConsoleState,
         failure::Failure,
-        page::Frame,
-        query::Parameters,
-        session::Session,
+        page_request::PageRequest,
         table::{Cell, Table},
         text::{State as Word, count},
     },
@@ -54,22 +48,17 @@ impl StoreStatus {
     }
 }
 
-pub(in crate::console) async fn show(
-    State(console): State<ConsoleState>,
-    session: Session,
-    Query(parameters): Query<Parameters>,
-) -> Result<Response, Failure> {
-    let routes = &console.routes;
+pub(in crate::console) async fn show(request: PageRequest) -> Result<Response, Failure> {
     let (upstreams, queues, workers, stats, infrastructure, events) = tokio::try_join!(
-        routes.get::<List<Upstream>>(&session, "/upstreams"),
-        routes.get::<List<Queue>>(&session, "/queues"),
-        routes.get::<List<Worker>>(&session, "/workers"),
-        routes.get::<JobStats>(&session, JOB_STATS),
-        routes.get::<Infrastructure>(&session, "/infrastructure"),
-        routes.get::<List<Event>>(&session, "/audit?limit=10"),
+        request.get::<List<Upstream>>("/upstreams"),
+        request.get::<List<Queue>>("/queues"),
+        request.get::<List<Worker>>("/workers"),
+        request.get::<JobStats>(JOB_STATS),
+        request.get::<Infrastructure>("/infrastructure"),
+        request.get::<List<Event>>("/audit?limit=10"),
     )?;
     let workers = workers.items.iter().filter(|worker| worker.alive).count();
-    let frame = Frame::new(&session, "/console", "Overview", &parameters)?;
+    let frame = request.frame("/console", "Overview")?;
     let page = ListPage::new(frame, Upstream::table(&upstreams.items))
         .with_sentence(sentence(&upstreams.items, &queues.items, &stats))
         .with_link("/console/upstreams", "Upstreams")

@@ -1,19 +1,15 @@
 //! One partner: its terms, its tenants, and the forms that change it.
 
-use axum::{
-    extract::{Path, Query, State},
-    response::Response,
-};
+use axum::{extract::Path, response::Response};
 use serde::Deserialize;
 
 use super::{
     super::{
-        ConsoleState,
         failure::Failure,
         form::{Field, Form},
         page::Frame,
-        query::{Parameters, segment},
-        session::Session,
+        page_request::PageRequest,
+        query::segment,
         table::{Cell, Table},
         text::{State as Word, amount},
     },
@@ -147,24 +143,22 @@ impl List<Balance> {
 }
 
 pub(in crate::console) async fn show(
-    State(console): State<ConsoleState>,
-    session: Session,
+    request: PageRequest,
     Path(slug): Path<String>,
-    Query(parameters): Query<Parameters>,
 ) -> Result<Response, Failure> {
     let slug = segment(&slug)?;
     let path = format!("/partners/{slug}");
     let tenants = format!("{path}/tenants");
     let balances = format!("{path}/balances");
     let (partner, balances, tenants) = tokio::try_join!(
-        console.routes.get::<Partner>(&session, &path),
-        console.routes.get::<List<Balance>>(&session, &balances),
-        List::<TenantRow>::read(&console, &session, &tenants, &parameters, &[]),
+        request.get::<Partner>(&path),
+        request.get::<List<Balance>>(&balances),
+        List::<TenantRow>::read(&request, &tenants, &[]),
     )?;
     let own = format!("/console/partners/{}", partner.slug);
-    let next = tenants.next_page(&own, &parameters, &[]);
+    let next = tenants.next_page(&request, &own, &[]);
     let title = partner.name.as_str();
-    let frame = Frame::new(&session, "/console/partners", title, &parameters)?;
+    let frame = request.frame("/console/partners", title)?;
     let forms = partner.forms(&frame);
     let tenants = tenants.table("The partner has no tenant.");
     let page = ListPage::new(frame, partner.table())

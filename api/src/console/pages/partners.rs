@@ -2,21 +2,16 @@
 
 use std::collections::BTreeMap;
 
-use axum::{
-    extract::{Query, State},
-    response::Response,
-};
+use axum::response::Response;
 use dezky_shared::money::exponent;
 use serde::Deserialize;
 
 use super::{
     super::{
-        ConsoleState,
         failure::Failure,
         form::{Field, Form},
         page::Frame,
-        query::{Parameters, text},
-        session::Session,
+        page_request::PageRequest,
         table::{Cell, Table},
         text::{State as Word, amount},
     },
@@ -70,15 +65,10 @@ fn create_form(frame: &Frame) -> Option<Form> {
     ]))
 }
 
-pub(in crate::console) async fn show(
-    State(console): State<ConsoleState>,
-    session: Session,
-    Query(parameters): Query<Parameters>,
-) -> Result<Response, Failure> {
-    let partners = List::<PartnerRow>::read(&console, &session, "/partners", &parameters, &FILTERS);
-    let partners = partners.await?;
-    let next = partners.next_page("/console/partners", &parameters, &FILTERS);
-    let frame = Frame::new(&session, "/console/partners", "Partners", &parameters)?;
+pub(in crate::console) async fn show(request: PageRequest) -> Result<Response, Failure> {
+    let partners = List::<PartnerRow>::read(&request, "/partners", &FILTERS).await?;
+    let next = partners.next_page(&request, "/console/partners", &FILTERS);
+    let frame = request.frame("/console/partners", "Partners")?;
     let table = Table::new(
         "Partners, oldest first",
         [
@@ -93,7 +83,7 @@ pub(in crate::console) async fn show(
         partners.items.iter().map(PartnerRow::row),
         "No partner matches.",
     );
-    let status = text(&parameters, "status");
+    let status = request.text("status");
     let forms = create_form(&frame).into_iter().collect();
     let page = ListPage::new(frame, table.with_next(next, "More partners"))
         .with_filters(vec![Field::choice("Status", "status", &STATUSES, status)])

@@ -2,21 +2,17 @@
 
 use std::collections::BTreeMap;
 
-use axum::{
-    extract::{Query, State},
-    response::Response,
-};
+use axum::response::Response;
 use dezky_shared::id::PartnerId;
 use serde::Deserialize;
 
 use super::{
     super::{
-        Console, ConsoleState,
+        Console,
         failure::Failure,
         form::{Field, Form},
         page::Frame,
-        query::{Parameters, text},
-        session::Session,
+        page_request::PageRequest,
         table::{Cell, Table},
         text::{State as Word, Time, amount},
     },
@@ -75,16 +71,11 @@ impl Payout {
     }
 }
 
-pub(in crate::console) async fn show(
-    State(console): State<ConsoleState>,
-    session: Session,
-    Query(parameters): Query<Parameters>,
-) -> Result<Response, Failure> {
-    let payouts = List::<Payout>::read(&console, &session, "/payouts", &parameters, &FILTERS);
-    let payouts = payouts.await?;
-    let slugs = slugs(&console, &payouts.items).await?;
-    let next = payouts.next_page("/console/payouts", &parameters, &FILTERS);
-    let frame = Frame::new(&session, "/console/billing", "Payouts", &parameters)?;
+pub(in crate::console) async fn show(request: PageRequest) -> Result<Response, Failure> {
+    let payouts = List::<Payout>::read(&request, "/payouts", &FILTERS).await?;
+    let slugs = slugs(&request.console, &payouts.items).await?;
+    let next = payouts.next_page(&request, "/console/payouts", &FILTERS);
+    let frame = request.frame("/console/billing", "Payouts")?;
     let payouts = &payouts.items;
     let mut table = Table::new(
         "Payouts, the last month first",
@@ -103,7 +94,7 @@ pub(in crate::console) async fn show(
     if frame.may_write() {
         table = table.with_forms(payouts.iter().map(|payout| payout.forms(&frame)));
     }
-    let status = text(&parameters, "status");
+    let status = request.text("status");
     let page = ListPage::new(frame, table.with_next(next, "Older payouts"))
         .with_link("/console/billing", "Billing")
         .with_link(

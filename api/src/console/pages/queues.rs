@@ -1,20 +1,15 @@
 //! Queues.
 
-use axum::{
-    extract::{Query, State},
-    response::Response,
-};
+use axum::response::Response;
 use bson::DateTime;
 use serde::Deserialize;
 
 use super::{
     super::{
-        ConsoleState,
         failure::Failure,
         form::Form,
         page::Frame,
-        query::Parameters,
-        session::Session,
+        page_request::PageRequest,
         table::{Cell, Table},
         text::{State as Word, Time},
     },
@@ -92,14 +87,10 @@ impl Queue {
     }
 }
 
-pub(in crate::console) async fn show(
-    State(console): State<ConsoleState>,
-    session: Session,
-    Query(parameters): Query<Parameters>,
-) -> Result<Response, Failure> {
-    let queues: List<Queue> = console.routes.get(&session, "/queues").await?;
-    let frame = Frame::new(&session, "/console/queues", "Queues", &parameters)?;
-    let (queues, now) = (&queues.items, console.app.store.now());
+pub(in crate::console) async fn show(request: PageRequest) -> Result<Response, Failure> {
+    let queues: List<Queue> = request.get("/queues").await?;
+    let frame = request.frame("/console/queues", "Queues")?;
+    let (queues, now) = (&queues.items, request.console.app.store.now());
     let mut table = Table::new(
         "Queues",
         [

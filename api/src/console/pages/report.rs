@@ -1,23 +1,19 @@
 //! One report: charts and tables for each currency, and for numbers without one.
 
 use askama::Template;
-use axum::{
-    extract::{Path, Query, State},
-    response::Response,
-};
+use axum::{extract::Path, response::Response};
 use dezky_shared::report::ReportName;
 use http::StatusCode;
 use serde::Deserialize;
 
 use super::{
     super::{
-        ConsoleState,
         chart::{Chart, Point as ChartPoint},
         failure::Failure,
         form::Field,
         page::{Frame, respond},
-        query::{Parameters, path_with, text},
-        session::Session,
+        page_request::PageRequest,
+        query::{Parameters, path_with},
         table::{Cell, Table},
         text::{Time, amount},
     },
@@ -202,24 +198,20 @@ fn path_of(name: ReportName, parameters: &Parameters) -> String {
 
 /// The report as a CSV file.
 pub(in crate::console) async fn csv(
-    State(console): State<ConsoleState>,
-    session: Session,
+    request: PageRequest,
     Path(name): Path<String>,
-    Query(parameters): Query<Parameters>,
 ) -> Result<Response, Failure> {
-    let path = path_of(named(&name)?, &parameters);
-    console.routes.csv(&session, &path).await
+    let path = path_of(named(&name)?, &request.parameters);
+    request.csv(&path).await
 }
 
 pub(in crate::console) async fn show(
-    State(console): State<ConsoleState>,
-    session: Session,
+    request: PageRequest,
     Path(name): Path<String>,
-    Query(parameters): Query<Parameters>,
 ) -> Result<Response, Failure> {
     let name = named(&name)?;
-    let path = path_of(name, &parameters);
-    let report: Report = console.routes.get(&session, &path).await?;
+    let path = path_of(name, &request.parameters);
+    let report: Report = request.get(&path).await?;
     let mut parts = report.currencies;
     parts.push(Part {
         currency: String::new(),
@@ -229,15 +221,15 @@ pub(in crate::console) async fn show(
     });
     let (title, contents) = reports::description(name);
     let csv = format!("/console/reports/{}/report.csv", name.name());
-    let value = |name| text(&parameters, name);
+    let value = |name| request.text(name);
     let tables = parts
         .iter()
         .flat_map(|part| [part.series_table(), part.row_table()]);
     let page = ReportPage {
-        frame: Frame::new(&session, "/console/reports", title, &parameters)?,
+        frame: request.frame("/console/reports", title)?,
         contents,
         as_of: report.as_of,
-        csv: path_with(&csv, &parameters, &FILTERS, &[]),
+        csv: path_with(&csv, &request.parameters, &FILTERS, &[]),
         filters: vec![
             Field::text("From, such as 2026-01", "from", value("from")),
             Field::text("To", "to", value("to")),

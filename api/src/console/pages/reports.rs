@@ -1,14 +1,12 @@
 //! List of reports.
 
-use axum::{extract::Query, response::Response};
+use axum::response::Response;
 use dezky_shared::report::ReportName;
 
 use super::{
     super::{
         failure::Failure,
-        page::Frame,
-        query::Parameters,
-        session::Session,
+        page_request::PageRequest,
         table::{Cell, Table},
     },
     ListPage,
@@ -33,11 +31,8 @@ pub(super) fn description(report: ReportName) -> (&'static str, &'static str) {
     }
 }
 
-pub(in crate::console) async fn show(
-    session: Session,
-    Query(parameters): Query<Parameters>,
-) -> Result<Response, Failure> {
-    let frame = Frame::new(&session, "/console/reports", "Reports", &parameters)?;
+pub(in crate::console) async fn show(request: PageRequest) -> Result<Response, Failure> {
+    let frame = request.frame("/console/reports", "Reports")?;
     let row = |report: ReportName| {
         let (title, contents) = description(report);
         let path = format!("/console/reports/{}", report.name());

@@ -1,19 +1,14 @@
 //! Schedules of recurring jobs.
 
-use axum::{
-    extract::{Query, State},
-    response::Response,
-};
+use axum::response::Response;
 use serde::Deserialize;
 
 use super::{
     super::{
-        ConsoleState,
         failure::Failure,
         form::Form,
         page::Frame,
-        query::Parameters,
-        session::Session,
+        page_request::PageRequest,
         table::{Cell, Table},
         text::{State as Word, Time},
     },
@@ -83,13 +78,9 @@ impl Schedule {
     }
 }
 
-pub(in crate::console) async fn show(
-    State(console): State<ConsoleState>,
-    session: Session,
-    Query(parameters): Query<Parameters>,
-) -> Result<Response, Failure> {
-    let schedules: List<Schedule> = console.routes.get(&session, "/schedules").await?;
-    let frame = Frame::new(&session, "/console/schedules", "Schedules", &parameters)?;
+pub(in crate::console) async fn show(request: PageRequest) -> Result<Response, Failure> {
+    let schedules: List<Schedule> = request.get("/schedules").await?;
+    let frame = request.frame("/console/schedules", "Schedules")?;
     let schedules = &schedules.items;
     let mut table = Table::new(
         "Schedules",

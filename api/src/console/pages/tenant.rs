@@ -5,22 +5,18 @@ mod storage;
 use std::collections::BTreeMap;
 
 use askama::Template;
-use axum::{
-    extract::{Path, Query, State},
-    response::Response,
-};
+use axum::{extract::Path, response::Response};
 use dezky_shared::money::exponent;
 use http::StatusCode;
 use serde::Deserialize;
 
 use super::{
     super::{
-        ConsoleState,
         failure::Failure,
         form::Form,
         page::{Frame, respond},
-        query::{Parameters, segment},
-        session::Session,
+        page_request::PageRequest,
+        query::segment,
         table::{Cell, Table},
         text::{State as Word, Time, amount},
     },
@@ -236,10 +232,8 @@ struct TenantPage {
 }
 
 pub(in crate::console) async fn show(
-    State(console): State<ConsoleState>,
-    session: Session,
+    request: PageRequest,
     Path(slug): Path<String>,
-    Query(parameters): Query<Parameters>,
 ) -> Result<Response, Failure> {
     let slug = segment(&slug)?;
     let tenant = format!("/tenants/{slug}");
@@ -250,17 +244,17 @@ pub(in crate::console) async fn show(
     let billing = format!("/tenants/{slug}/billing");
     let jobs = format!("/tenants/{slug}/jobs?limit=10");
     let (tenant, summary, domains, members, apps, billing, jobs) = tokio::try_join!(
-        console.routes.get::<Tenant>(&session, &tenant),
-        console.routes.get::<Summary>(&session, &summary),
-        console.routes.get::<List<Domain>>(&session, &domains),
-        console.routes.get::<List<Member>>(&session, &members),
-        console.routes.get::<List<App>>(&session, &apps),
-        console.routes.get::<Billing>(&session, &billing),
-        console.routes.get::<List<JobRow>>(&session, &jobs),
+        request.get::<Tenant>(&tenant),
+        request.get::<Summary>(&summary),
+        request.get::<List<Domain>>(&domains),
+        request.get::<List<Member>>(&members),
+        request.get::<List<App>>(&apps),
+        request.get::<Billing>(&billing),
+        request.get::<List<JobRow>>(&jobs),
     )?;
-    let storage = storage::table(&console, &tenant.id).await?;
+    let storage = storage::table(&request.console, &tenant.id).await?;
     let title = tenant.name.as_str();
-    let frame = Frame::new(&session, "/console/tenants", title, &parameters)?;
+    let frame = request.frame("/console/tenants", title)?;
     let page = TenantPage {
         forms: tenant.forms(&frame),
         tables: vec![

@@ -1,19 +1,13 @@
 //! List of tenants.
 
-use axum::{
-    extract::{Query, State},
-    response::Response,
-};
+use axum::response::Response;
 use serde::Deserialize;
 
 use super::{
     super::{
-        ConsoleState,
         failure::Failure,
         form::Field,
-        page::Frame,
-        query::{Parameters, text},
-        session::Session,
+        page_request::PageRequest,
         table::{Cell, Table},
         text::State as Word,
     },
@@ -90,21 +84,16 @@ impl List<TenantRow> {
     }
 }
 
-pub(in crate::console) async fn show(
-    State(console): State<ConsoleState>,
-    session: Session,
-    Query(parameters): Query<Parameters>,
-) -> Result<Response, Failure> {
-    let tenants = List::<TenantRow>::read(&console, &session, "/tenants", &parameters, &FILTERS);
-    let tenants = tenants.await?;
-    let next = tenants.next_page("/console/tenants", &parameters, &FILTERS);
-    let frame = Frame::new(&session, "/console/tenants", "Tenants", &parameters)?;
+pub(in crate::console) async fn show(request: PageRequest) -> Result<Response, Failure> {
+    let tenants = List::<TenantRow>::read(&request, "/tenants", &FILTERS).await?;
+    let next = tenants.next_page(&request, "/console/tenants", &FILTERS);
+    let frame = request.frame("/console/tenants", "Tenants")?;
     let table = tenants.table("No tenant matches.");
     let page = ListPage::new(frame, table.with_next(next, "More tenants"));
     let page = page.with_filters(vec![
-        Field::text("Slug, name or domain", "q", text(&parameters, "q")),
-        Field::choice("Status", "status", &STATUSES, text(&parameters, "status")),
-        Field::choice("Health", "health", &HEALTHS, text(&parameters, "health")),
+        Field::text("Slug, name or domain", "q", request.text("q")),
+        Field::choice("Status", "status", &STATUSES, request.text("status")),
+        Field::choice("Health", "health", &HEALTHS, request.text("health")),
     ]);
     Ok(page.respond())
 }

@@ -1,20 +1,15 @@
 //! Upstreams, with the cause of their state in plain words.
 
-use axum::{
-    extract::{Query, State},
-    response::Response,
-};
+use axum::response::Response;
 use bson::DateTime;
 use serde::Deserialize;
 
 use super::{
     super::{
-        ConsoleState,
         failure::Failure,
         form::Form,
         page::Frame,
-        query::Parameters,
-        session::Session,
+        page_request::PageRequest,
         table::{Cell, Table},
         text::{State as Word, Time, count},
     },
@@ -171,14 +166,10 @@ fn next_probe(time: Option<&Time>) -> String {
     time.map_or_else(String::new, |time| format!(" The next try is at {time}."))
 }
 
-pub(in crate::console) async fn show(
-    State(console): State<ConsoleState>,
-    session: Session,
-    Query(parameters): Query<Parameters>,
-) -> Result<Response, Failure> {
-    let upstreams: List<Upstream> = console.routes.get(&session, "/upstreams").await?;
-    let frame = Frame::new(&session, "/console/upstreams", "Upstreams", &parameters)?;
-    let (upstreams, now) = (&upstreams.items, console.app.store.now());
+pub(in crate::console) async fn show(request: PageRequest) -> Result<Response, Failure> {
+    let upstreams: List<Upstream> = request.get("/upstreams").await?;
+    let frame = request.frame("/console/upstreams", "Upstreams")?;
+    let (upstreams, now) = (&upstreams.items, request.console.app.store.now());
     let mut table = Upstream::table(upstreams);
     if frame.may_write() {
         table = table.with_forms(upstreams.iter().map(|it| it.forms(&frame, now)));

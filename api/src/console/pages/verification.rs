@@ -4,7 +4,6 @@
 use askama::Template as _;
 use axum::{
     body::{Body, BodyDataStream, Bytes},
-    extract::{Query, State},
     response::{IntoResponse as _, Response},
 };
 use futures::{TryStreamExt as _, stream};
@@ -13,11 +12,10 @@ use serde::Deserialize;
 
 use super::{
     super::{
-        ConsoleState,
         failure::Failure,
         page::Frame,
-        query::{Parameters, path_with, segment, text},
-        session::Session,
+        page_request::PageRequest,
+        query::{path_with, segment},
         table::{Cell, Table},
         text::{State as Word, count},
     },
@@ -140,12 +138,8 @@ impl Running {
     }
 }
 
-pub(in crate::console) async fn show(
-    State(console): State<ConsoleState>,
-    session: Session,
-    Query(parameters): Query<Parameters>,
-) -> Result<Response, Failure> {
-    let (path, title) = match text(&parameters, "tenant") {
+pub(in crate::console) async fn show(request: PageRequest) -> Result<Response, Failure> {
+    let (path, title) = match request.text("tenant") {
         None => (
             "/audit/verify".to_owned(),
             "Audit trail of the platform".to_owned(),
@@ -156,13 +150,13 @@ pub(in crate::console) async fn show(
             (path, format!("Audit trail of {slug}"))
         }
     };
-    let frame = Frame::new(&session, "/console/audit", title, &parameters)?;
-    let body = console.routes.open(&session, &path).await?;
+    let frame = request.frame("/console/audit", title)?;
+    let body = request.console.routes.open(&request.session, &path).await?;
     let running = Running {
         body: body.into_data_stream(),
         json: Vec::new(),
         frame: frame.still(),
-        trail: path_with("/console/audit", &parameters, &["tenant"], &[]),
+        trail: path_with("/console/audit", &request.parameters, &["tenant"], &[]),
     };
     let chunks = stream::try_unfold(Some(running), async |running| {
         let Some(running) = running else {

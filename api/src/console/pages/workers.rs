@@ -2,19 +2,13 @@
 
 use std::collections::BTreeMap;
 
-use axum::{
-    extract::{Query, State},
-    response::Response,
-};
+use axum::response::Response;
 use serde::Deserialize;
 
 use super::{
     super::{
-        ConsoleState,
         failure::Failure,
-        page::Frame,
-        query::Parameters,
-        session::Session,
+        page_request::PageRequest,
         table::{Cell, Table},
         text::{State as Word, Time},
     },
@@ -66,13 +60,9 @@ impl Worker {
     }
 }
 
-pub(in crate::console) async fn show(
-    State(console): State<ConsoleState>,
-    session: Session,
-    Query(parameters): Query<Parameters>,
-) -> Result<Response, Failure> {
-    let workers: List<Worker> = console.routes.get(&session, "/workers").await?;
-    let frame = Frame::new(&session, "/console/workers", "Workers", &parameters)?;
+pub(in crate::console) async fn show(request: PageRequest) -> Result<Response, Failure> {
+    let workers: List<Worker> = request.get("/workers").await?;
+    let frame = request.frame("/console/workers", "Workers")?;
     let table = Table::new(
         "Workers, oldest first",
         [
