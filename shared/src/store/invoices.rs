@@ -11,7 +11,7 @@ use mongodb::{
 use serde::Deserialize;
 
 use super::{
-    Store, StoreError, index::index, lenient::take_decodable, linearizable::find_one_linearizable,
+    Store, StoreError, index::index, linearizable::find_one_linearizable, page::newest_page,
     to_bson, versioned::versioned,
 };
 use crate::{
@@ -185,12 +185,7 @@ impl InvoiceRepository {
         if let Some(status) = &filter.status {
             matching.insert("status", to_bson(status)?);
         }
-        if let Some(before) = filter.before {
-            matching.insert("_id", doc! { "$lt": before });
-        }
-        let invoices = self.invoices.clone_with_type();
-        let found = invoices.find(matching).sort(doc! { "_id": -1 });
-        take_decodable(found, limit).await
+        newest_page(&self.invoices, matching, filter.before, limit).await
     }
 
     /// All open invoices of a tenant.

@@ -2,12 +2,12 @@
 
 use std::{sync::Arc, time::Duration};
 
-use bson::{DateTime, Document, doc, oid::ObjectId};
+use bson::{DateTime, doc, oid::ObjectId};
 use mongodb::{ClientSession, Collection, IndexModel, options::IndexOptions};
 
 use super::{
     Store, StoreError, index::ttl, lenient::take_decodable, linearizable::find_one_linearizable,
-    to_bson,
+    page::newest_page, to_bson,
 };
 use crate::{
     id::{JobId, JobOperationId},
@@ -100,9 +100,7 @@ impl JobOperationRepository {
         before: Option<JobOperationId>,
         limit: i64,
     ) -> Result<Vec<JobOperation>, StoreError> {
-        let query = before.map_or_else(Document::new, |id| doc! { "_id": { "$lt": id } });
-        let operations = self.operations.clone_with_type();
-        take_decodable(operations.find(query).sort(doc! { "_id": -1 }), limit).await
+        newest_page(&self.operations, doc! {}, before, limit).await
     }
 
     /// At most `limit` items of an operation after `after`, in order. Those of a newer build are left out: they are settled.

@@ -10,8 +10,7 @@ use mongodb::{ClientSession, Collection, IndexModel, options::IndexOptions};
 use serde::Deserialize;
 
 use super::{
-    Store, StoreError, billing_totals::BillingTotalsRepository, index::index,
-    lenient::take_decodable,
+    Store, StoreError, billing_totals::BillingTotalsRepository, index::index, page::newest_page,
 };
 use crate::{
     id::{LedgerEntryId, PartnerId, PayoutId},
@@ -223,13 +222,7 @@ impl LedgerRepository {
         before: Option<LedgerEntryId>,
         limit: i64,
     ) -> Result<Vec<LedgerEntry>, StoreError> {
-        let mut filter = doc! { "partnerId": partner };
-        if let Some(before) = before {
-            filter.insert("_id", doc! { "$lt": before });
-        }
-        let entries = self.entries.clone_with_type();
-        let found = entries.find(filter).sort(doc! { "_id": -1 });
-        take_decodable(found, limit).await
+        newest_page(&self.entries, doc! { "partnerId": partner }, before, limit).await
     }
 
     /// Sum and number of the entries that a payout settles, whether they are marked already or not. They may be a million:

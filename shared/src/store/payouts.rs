@@ -5,9 +5,7 @@ use std::sync::Arc;
 use bson::{Document, doc};
 use mongodb::Collection;
 
-use super::{
-    Store, StoreError, index::index, lenient::take_decodable, to_bson, versioned::versioned,
-};
+use super::{Store, StoreError, index::index, page::newest_page, to_bson, versioned::versioned};
 use crate::{
     id::{PartnerId, PayoutId},
     ledger::{Payout, PayoutStatus},
@@ -56,11 +54,6 @@ impl PayoutRepository {
         if let Some(status) = &filter.status {
             matching.insert("status", to_bson(status)?);
         }
-        if let Some(before) = filter.before {
-            matching.insert("_id", doc! { "$lt": before });
-        }
-        let payouts = self.payouts.clone_with_type();
-        let found = payouts.find(matching).sort(doc! { "_id": -1 });
-        take_decodable(found, limit).await
+        newest_page(&self.payouts, matching, filter.before, limit).await
     }
 }
