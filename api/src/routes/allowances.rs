@@ -1,10 +1,6 @@
 //! Allowances of the plans: the storage and the limits that each grants to its tenants. For operators.
 
-use axum::{
-    Json,
-    extract::State,
-    response::{IntoResponse as _, Response},
-};
+use axum::{Json, extract::State, response::Response};
 use dezky_shared::{
     allowance::Allowance,
     audit::Action,
@@ -18,7 +14,7 @@ use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 use utoipa_axum::{router::OpenApiRouter, routes};
 
-use super::outcome::{await_job, in_state_of, preference_applied};
+use super::outcome::run_and_respond;
 use crate::{
     config::Config,
     error::{ApiError, FieldError},
@@ -249,17 +245,11 @@ async fn show(
     responses((status = 202, body = AllowanceView), (status = 200, body = AllowanceView)),
 )]
 async fn update(w: Write<Operator, Patch, PathParam<Plan>>) -> Result<Response, ApiError> {
-    let (runner, deadline) = (w.runner(), w.prefer.deadline());
     let change = AllowanceChange {
         plan: w.params.0,
         patch: &w.body,
     };
-    let result = runner.run(&change).await?;
-    let response = result.response;
-    Ok(match await_job(&runner, result.job, deadline).await? {
-        Some((job, _)) => preference_applied(in_state_of(response, &job)),
-        None => response.into_response(),
-    })
+    run_and_respond(&w.runner(), &change).await
 }
 
 struct AllowanceChange<'a> {

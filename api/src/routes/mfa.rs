@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use axum::response::{IntoResponse as _, Response};
+use axum::response::Response;
 use dezky_shared::{
     audit::Action,
     id::{MemberId, TenantId, UserId},
@@ -20,7 +20,7 @@ use utoipa_axum::{router::OpenApiRouter, routes};
 
 use super::{
     members::{Person, find_person},
-    outcome::{await_job, in_state_of, preference_applied},
+    outcome::run_and_respond,
     refresh_on_read::{Refresh, RefreshOnRead},
 };
 use crate::{
@@ -234,7 +234,6 @@ async fn reset(
     w: Write<TenantAccess<OwnersOnly>, EmptyBody, PathId<MemberId>>,
 ) -> Result<Response, ApiError> {
     w.limit_credentials().await?;
-    let (runner, deadline) = (w.runner(), w.prefer.deadline());
     let tenant = &w.access.tenant;
     let user = match find_person(&w.app, tenant.id, w.params.0).await? {
         Person::Managed(_, Some(user)) | Person::Known(user, _) => user,
@@ -247,12 +246,7 @@ async fn reset(
         tenant,
         id: user.id,
     };
-    let result = runner.run(&reset).await?;
-    let response = result.response;
-    Ok(match await_job(&runner, result.job, deadline).await? {
-        Some((job, _)) => preference_applied(in_state_of(response, &job)),
-        None => response.into_response(),
-    })
+    run_and_respond(&w.runner(), &reset).await
 }
 
 struct Reset<'a> {

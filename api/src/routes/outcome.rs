@@ -26,6 +26,20 @@ pub(super) async fn run_and_await(
     Ok((response, await_job(runner, job, deadline).await?))
 }
 
+/// Runs `command`, and waits for its job as [`await_job`] does. Returns the command's response, in the job's state after a
+/// wait.
+pub(super) async fn run_and_respond(
+    runner: &CommandRunner<'_>,
+    command: &impl Command,
+) -> Result<Response, ApiError> {
+    let deadline = runner.prefer.deadline();
+    let CommandResult { response, job } = runner.run(command).await?;
+    Ok(match await_job(runner, job, deadline).await? {
+        Some((job, _)) => preference_applied(in_state_of(response, &job)),
+        None => response.into_response(),
+    })
+}
+
 /// Waits until `job` is final or `deadline` passes. Returns the job, and the caller with current permissions; `None`
 /// without a job or a deadline.
 pub(super) async fn await_job(

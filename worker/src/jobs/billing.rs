@@ -41,7 +41,7 @@ use mongodb::ClientSession;
 use super::tenant::ReadOnlySink;
 use crate::{
     context::Context,
-    steps::{StepContext, StepFailure, Steps},
+    steps::{StepContext, StepFailure, StepSuccess, Steps},
 };
 
 /// Result of a step that has invoiced what was due, stored as the reason.
@@ -76,77 +76,52 @@ pub(super) fn sweep() -> Steps {
 
 /// Syncs a tenant's customer and subscription at Stripe.
 pub(super) fn sync() -> Steps {
-    Steps::parallel()
-        .partial(Upstream::Stripe, Upstream::Stripe.name(), customer::sync)
-        .reporting_to(ReadOnlySink)
+    at_stripe(customer::sync)
 }
 
 /// Creates a setup intent, with which a person enters a card.
 pub(super) fn create_setup_intent() -> Steps {
-    Steps::parallel()
-        .partial(
-            Upstream::Stripe,
-            Upstream::Stripe.name(),
-            enter_card::create,
-        )
-        .reporting_to(ReadOnlySink)
+    at_stripe(enter_card::create)
 }
 
 /// Sets the card that a customer's invoices are charged to.
 pub(super) fn set_default_card() -> Steps {
-    Steps::parallel()
-        .partial(Upstream::Stripe, Upstream::Stripe.name(), set_card::set)
-        .reporting_to(ReadOnlySink)
+    at_stripe(set_card::set)
 }
 
 /// Has Stripe issue and send an invoice.
 pub(super) fn issue_invoice() -> Steps {
-    Steps::parallel()
-        .partial(
-            Upstream::Stripe,
-            Upstream::Stripe.name(),
-            send_invoices::issue,
-        )
-        .reporting_to(ReadOnlySink)
+    at_stripe(send_invoices::issue)
 }
 
 /// Voids an invoice at Stripe.
 pub(super) fn void_invoice() -> Steps {
-    Steps::parallel()
-        .partial(
-            Upstream::Stripe,
-            Upstream::Stripe.name(),
-            send_invoices::void,
-        )
-        .reporting_to(ReadOnlySink)
+    at_stripe(send_invoices::void)
 }
 
 /// Marks an invoice at Stripe as paid.
 pub(super) fn settle_invoice() -> Steps {
-    Steps::parallel()
-        .partial(
-            Upstream::Stripe,
-            Upstream::Stripe.name(),
-            send_invoices::settle,
-        )
-        .reporting_to(ReadOnlySink)
+    at_stripe(send_invoices::settle)
 }
 
 /// Reads an object at Stripe again.
 pub(super) fn mirror() -> Steps {
-    Steps::parallel()
-        .partial(Upstream::Stripe, Upstream::Stripe.name(), mirror::mirror)
-        .reporting_to(ReadOnlySink)
+    at_stripe(mirror::mirror)
 }
 
 /// Reads the list of Stripe's events.
 pub(super) fn fetch_events() -> Steps {
+    at_stripe(catch_up::catch_up)
+}
+
+/// The only step of a job that calls Stripe. It writes no tenant.
+fn at_stripe<F, R>(run: F) -> Steps
+where
+    F: Fn(StepContext) -> R + Send + Sync + 'static,
+    R: Future<Output = Result<StepSuccess, StepFailure>> + Send + 'static,
+{
     Steps::parallel()
-        .partial(
-            Upstream::Stripe,
-            Upstream::Stripe.name(),
-            catch_up::catch_up,
-        )
+        .partial(Upstream::Stripe, Upstream::Stripe.name(), run)
         .reporting_to(ReadOnlySink)
 }
 

@@ -239,14 +239,7 @@ impl Stripe {
         &self,
         invoice: &str,
     ) -> Result<Vec<InvoicePayment>, ClientError> {
-        let filter = [("invoice", invoice)];
-        self.list_all(
-            LIST_PAYMENTS,
-            "/v1/invoice_payments",
-            &filter,
-            |it: &InvoicePayment| &it.id,
-        )
-        .await
+        self.list_payments(&[("invoice", invoice)]).await
     }
 
     /// The invoices that a payment intent pays.
@@ -258,10 +251,17 @@ impl Stripe {
             ("payment[type]", "payment_intent"),
             ("payment[payment_intent]", payment_intent),
         ];
+        self.list_payments(&filter).await
+    }
+
+    async fn list_payments(
+        &self,
+        filter: &[(&str, &str)],
+    ) -> Result<Vec<InvoicePayment>, ClientError> {
         self.list_all(
             LIST_PAYMENTS,
             "/v1/invoice_payments",
-            &filter,
+            filter,
             |it: &InvoicePayment| &it.id,
         )
         .await
