@@ -79,8 +79,9 @@ async fn main() -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Restores what the file keeps, if there is one.
+/// Restores the objects in the file, if it exists.
 fn restore(stripe: &StripeSim, file: &Path) -> anyhow::Result<()> {
+    stripe.number_from_now();
     let saved = match fs::read(file) {
         Ok(saved) => saved,
         Err(error) if error.kind() == ErrorKind::NotFound => return Ok(()),
@@ -90,7 +91,7 @@ fn restore(stripe: &StripeSim, file: &Path) -> anyhow::Result<()> {
     restored.with_context(|| format!("{} is not readable", file.display()))
 }
 
-/// Writes the file. It is complete at any moment: the simulators may be killed while they stop.
+/// Replaces the file atomically: the simulators may be killed while they stop.
 fn save(stripe: &StripeSim, file: &Path) -> anyhow::Result<()> {
     if let Some(directory) = file.parent() {
         fs::create_dir_all(directory)?;

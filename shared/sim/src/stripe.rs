@@ -66,9 +66,6 @@ impl StripeSim {
     /// Starts an empty Stripe on `address`; port 0 selects any free port.
     pub async fn start(address: SocketAddr) -> io::Result<Self> {
         let shared = Shared::default();
-        // Ids that a stopped simulator has given may be stored by the service: they are given no second time.
-        let started_at = clock::now().timestamp_millis();
-        shared.lock().number_from(started_at.unsigned_abs());
         let http = TrustRoots::default().client_builder().build();
         let router = http::router(shared.clone());
         let effects = shared.effects.clone();
@@ -102,6 +99,13 @@ impl StripeSim {
     /// Objects and clock, for [`restore`](Self::restore).
     pub fn saved(&self) -> Value {
         self.shared.lock().saved()
+    }
+
+    /// Numbers the ids from the current time on: ids that a stopped simulator gave may be stored by the service, and are not
+    /// given again.
+    pub fn number_from_now(&self) {
+        let now = clock::now().timestamp_millis();
+        self.shared.lock().number_from(now.unsigned_abs());
     }
 
     /// Restores objects and clock, so that payments survive a restart as they do at the real Stripe. Idempotency keys are

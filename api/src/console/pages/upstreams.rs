@@ -74,7 +74,7 @@ impl Upstream {
     pub(super) fn table(upstreams: &[Self]) -> Table {
         let row = |upstream: &Self| {
             [
-                Cell::text(&upstream.name),
+                Cell::link("/console/upstreams", &upstream.name),
                 Cell::state(&upstream.state),
                 Cell::text(upstream.cause()),
             ]
