@@ -3280,7 +3280,7 @@ export interface components {
          */
         Biller: "run" | "stripe";
         /**
-         * @description What keeps the payment provider from charging a subscription as it was sold.
+         * @description Obstacle to charging a subscription as it was sold.
          * @enum {string}
          */
         BillingCondition: "NoPaymentMethod" | "BillingInfoRejected" | "PastDue" | "Incomplete" | "ActionRequired" | "OtherItems";
@@ -6524,7 +6524,7 @@ export interface components {
             balanceOverdue: {
                 [key: string]: number;
             };
-            /** @description What keeps the payment provider from charging the subscription as it was sold. Empty if nothing does. */
+            /** @description Obstacles to charging the subscription as it was sold. Empty if there is none. */
             conditions: components["schemas"]["BillingCondition"][];
             /** @description State of the customer at the payment provider. */
             customer: components["schemas"]["CustomerState"];

@@ -1,4 +1,4 @@
-//! What all pages share: their frame, the stylesheet, the script and the security headers.
+//! Common parts of all pages: the frame, the stylesheet, the script and the security headers.
 
 use askama::Template;
 use axum::{

@@ -24,7 +24,7 @@ const CONFIRMED: &str = "confirmed";
 /// A submitted form.
 #[derive(Debug)]
 pub(super) struct Submission {
-    /// Who submitted it.
+    /// Session that submitted it.
     pub(super) session: Session,
     fields: Vec<(String, String)>,
 }

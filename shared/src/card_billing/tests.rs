@@ -24,7 +24,7 @@ fn sold(through: &str) -> Subscription {
     }
 }
 
-/// What Stripe has of it.
+/// The subscription at Stripe.
 fn read(ours: &Subscription, known_status: StripeStatus) -> ReadSubscription {
     ReadSubscription {
         id: "sub_1".to_owned(),

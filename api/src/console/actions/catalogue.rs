@@ -11,11 +11,11 @@ pub(in crate::console) struct Action {
     pub(in crate::console) name: &'static str,
     /// The least role that has it.
     pub(in crate::console) least_role: PlatformRole,
-    /// What the operator confirms. `None` if the action is harmless.
+    /// Sentence that the operator confirms. `None` if the action is harmless.
     pub(in crate::console) warning: Option<&'static str>,
     /// Label of the button that confirms it.
     pub(in crate::console) label: &'static str,
-    /// What the page says afterwards.
+    /// Sentence that the page shows afterwards.
     done: &'static str,
     /// Name of that sentence in the address of the page.
     notice: &'static str,

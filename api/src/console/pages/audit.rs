@@ -46,7 +46,7 @@ struct Actor {
     name: Option<String>,
 }
 
-/// What an event changed.
+/// Target of an event.
 #[derive(Debug, Deserialize)]
 struct Target {
     kind: String,
@@ -77,7 +77,7 @@ impl Event {
         ]
     }
 
-    /// Who acted.
+    /// Actor of an event.
     fn who(&self) -> String {
         let name = self.actor.name.as_deref().unwrap_or(&self.actor.id);
         format!("{name} ({})", self.actor.kind)

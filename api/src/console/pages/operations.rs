@@ -75,7 +75,7 @@ impl Operation {
         words.join(", ")
     }
 
-    /// How far it is, in words.
+    /// Progress, in words.
     pub(super) fn progress(&self) -> String {
         let Self {
             total,

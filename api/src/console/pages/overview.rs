@@ -97,7 +97,7 @@ fn queue_table(queues: &[Queue]) -> Table {
     )
 }
 
-/// What an operator has to know first.
+/// Summary of obstacles, pauses and jobs, in one sentence.
 fn sentence(upstreams: &[Upstream], queues: &[Queue], stats: &JobStats) -> String {
     let number = |number: usize| u64::try_from(number).unwrap_or(u64::MAX);
     let obstructed = upstreams.iter().filter(|it| it.has_obstacle()).count();

@@ -116,7 +116,7 @@ impl Verification {
 /// A verification that may still run.
 struct Running {
     body: BodyDataStream,
-    /// What was read of the result.
+    /// Part of the result that was read.
     json: Vec<u8>,
     frame: Frame,
     /// Address of the events.

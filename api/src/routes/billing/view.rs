@@ -44,13 +44,13 @@ pub(super) struct BillingView {
     /// Card that invoices are charged to.
     #[serde(skip_serializing_if = "Option::is_none")]
     default_card: Option<CardView>,
-    /// What keeps the payment provider from charging the subscription as it was sold. Empty if nothing does.
+    /// Obstacles to charging the subscription as it was sold. Empty if there is none.
     conditions: Vec<BillingCondition>,
     /// Time of the data.
     as_of: Timestamp,
 }
 
-/// What keeps the payment provider from charging a subscription as it was sold.
+/// Obstacle to charging a subscription as it was sold.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, ToSchema)]
 enum BillingCondition {
     /// It is charged to a card, and there is none.

@@ -81,7 +81,7 @@ fn new_price(terms: &CardTerms, lookup_key: &str) -> Result<NewPrice, StepFailur
     })
 }
 
-/// What a call depends on changed meanwhile: the next attempt looks again.
+/// Retry for a change at Stripe between a look and the call that depends on it: the next attempt looks again.
 pub(super) fn changed(detail: &str) -> StepFailure {
     StepFailure::new(ErrorCode::UpstreamConflict, detail)
 }

@@ -30,7 +30,7 @@ const READABLE: Duration = Duration::from_hours(29 * 24);
 /// Age at which an unfinished pass begins again: the event that it continues behind disappears from the list, as when all
 /// workers were stopped for weeks.
 const PASS_TTL: Duration = Duration::from_hours(12);
-/// How long an event waits for its job before another one is enqueued.
+/// Age of an event without a finished job at which another job is enqueued.
 const STALE: Duration = Duration::from_mins(5);
 /// Maximum number of such events in a run.
 const MAX_STALE: i64 = 1_000;

@@ -8,7 +8,7 @@ use futures::FutureExt as _;
 
 use crate::steps::{StepContext, StepFailure};
 
-/// How long an invoice waits without a change.
+/// Time without a change after which an invoice is taken up again.
 const STALE: Duration = Duration::from_hours(1);
 /// Maximum number of such invoices in a run.
 const MAX_STALE: i64 = 1_000;
