@@ -168,7 +168,7 @@ async fn every_waitable_operation_returns_200_or_202() {
         let is_conditional = parameters(operation, "header").contains(&"If-None-Match");
         assert_eq!(returns_304, is_conditional, "{method} {path}");
     }
-    assert_eq!(checked, 40);
+    assert_eq!(checked, 41);
 }
 
 #[tokio::test]

@@ -9,6 +9,8 @@ use super::read;
 
 /// Prefix of the variables that `cargo dev test` sets for tests.
 const FOR_TESTS: &str = "DEZKY_TEST_";
+/// Prefix of the variables that `cargo dev bench` sets for benchmarks.
+const FOR_BENCHMARKS: &str = "DEZKY_BENCH_";
 /// Prefix of the variables that nextest sets for a test process.
 const FOR_TEST_PROCESSES: &str = "NEXTEST_";
 /// Prefix of the variables that cargo sets for the compiler.
@@ -21,7 +23,12 @@ pub(crate) fn read_below(directory: &str) -> BTreeSet<String> {
     for source in sources(&workspace::root().join(directory)) {
         found.extend(variables(&source, &readers));
     }
-    let prefixes = [FOR_TESTS, FOR_TEST_PROCESSES, FOR_THE_COMPILER];
+    let prefixes = [
+        FOR_TESTS,
+        FOR_BENCHMARKS,
+        FOR_TEST_PROCESSES,
+        FOR_THE_COMPILER,
+    ];
     found.retain(|name| !prefixes.iter().any(|prefix| name.starts_with(prefix)));
     found
 }

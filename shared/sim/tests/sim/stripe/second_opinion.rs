@@ -4,7 +4,7 @@
 use std::{process::Stdio, time::Duration};
 
 use dezky_shared::platform::tls::TrustRoots;
-use dezky_sim::{ports::Port, tools::localstripe};
+use dezky_sim::{ports::Port, stripe::API_VERSION, tools::localstripe};
 use dezky_upstreams::clients::simulated;
 use reqwest::Response;
 use serde_json::{Value, json};
@@ -33,7 +33,9 @@ struct Browser<'a> {
 impl Browser<'_> {
     async fn post(&self, path: &str, form: &[(&str, &str)]) -> Response {
         let request = self.http.post(format!("{}/v1/{path}", self.url));
-        let request = request.bearer_auth(simulated::STRIPE_SECRET_KEY);
+        let request = request
+            .bearer_auth(simulated::STRIPE_SECRET_KEY)
+            .header("stripe-version", API_VERSION);
         request.form(form).send().await.unwrap()
     }
 
@@ -49,7 +51,8 @@ impl Browser<'_> {
         let path = format!("payment_methods/{card}/attach");
         let attached = self.post(&path, &[("customer", customer)]).await;
         let attached: Value = attached.json().await.unwrap();
-        attached["id"].as_str().unwrap().to_owned()
+        let id = attached["id"].as_str();
+        id.unwrap_or_else(|| panic!("{attached}")).to_owned()
     }
 }
 
