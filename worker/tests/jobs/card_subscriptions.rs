@@ -76,6 +76,8 @@ async fn a_subscription_is_created_once_charged_each_month_and_billed_by_nothing
     let stripe = &world.upstreams.stripe;
 
     assert!(world.sync(sold.tenant_id).await.is_empty());
+    // Stripe lists events for 30 days.
+    world.catch_up().await;
     stripe.advance(MONTH);
     world.catch_up().await;
     world.run_invoices().await;

@@ -214,7 +214,7 @@ async fn a_row_is_created_exists_or_is_refused() {
     // Its account exists: the other tenant knows the password.
     let account = doc! { "pk": 1_i64, "subject": "zoe", "origin": "created" };
     let members_of = harness.context.store.collection::<Document>("members");
-    let linked = doc! { "$set": { "authentik": account } };
+    let linked = doc! { "$set": { "authentik": account }, "$inc": { "revision": 1_i64 } };
     members_of
         .update_one(doc! { "email": "zoe@work.test" }, linked)
         .await
