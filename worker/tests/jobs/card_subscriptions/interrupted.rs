@@ -120,16 +120,16 @@ async fn one_whose_tenant_is_deleted_while_its_price_is_created_is_never_charged
     let tenant = customer(&world).await;
     let sold = sell_by_card(&world, tenant).await;
     let stripe = &world.upstreams.stripe;
-    let slow = Fault::SlowAnswer { millis: 1_000 };
-    stripe
-        .server
-        .faults
-        .add(FaultRule::once("create_price", slow));
+    // The tenant is deleted between the first effect and the last answer.
+    for operation in ["create_product", "create_price"] {
+        let slow = Fault::SlowAnswer { millis: 1_500 };
+        stripe.server.faults.add(FaultRule::once(operation, slow));
+    }
 
     let job = world.sync_billing(tenant).await;
     until(
-        async || stripe.objects("price").len(),
-        |prices| *prices == 1,
+        async || stripe.objects("product").len(),
+        |products| *products == 1,
     )
     .await;
     let deleted = world
