@@ -38,7 +38,7 @@ pub struct StripeCall {
     pub generation: i64,
     /// Hash of the parameters.
     pub request_hash: String,
-    /// Parameters, of a request that is repeated as it was made although others are wanted meanwhile.
+    /// Parameters of a request that is repeated as it was made, also if its entity has changed since. Empty for others.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub request: Vec<String>,
     /// Time at which the key was stored.

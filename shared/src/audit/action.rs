@@ -120,7 +120,7 @@ pub enum Action {
     /// An invoice was marked as paid.
     #[serde(rename = "invoice.markPaid")]
     InvoiceMarkPaid,
-    /// A new look at an invoice of the payment provider was requested.
+    /// A refresh of an invoice of the payment provider was requested.
     #[serde(rename = "invoice.refresh")]
     InvoiceRefresh,
     /// An invoice of the payment provider was issued, paid, reduced or closed there.

@@ -135,7 +135,7 @@ fn is_billed(flags: &FlagSet, tenant: &Tenant, now: DateTime) -> bool {
     flags.is_on(NEW_BILLING_ENGINE, EvaluationContext::from(tenant), now)
 }
 
-/// Enqueues the sync that ends what a tenant still has at Stripe, in the transaction that removes the tenant.
+/// Enqueues the sync that ends a tenant's subscription at Stripe, in the transaction that removes the tenant.
 pub(super) async fn enqueue_end(
     ctx: &Context,
     session: &mut ClientSession,

@@ -31,7 +31,7 @@ const VOID: &str = "invoice.void";
 /// A tenant's live subscription.
 enum Live {
     One(Box<Subscription>),
-    /// One of a newer build: whatever it wants, it is not the end of the one at Stripe.
+    /// One of a newer build, whose terms are not known: the one at Stripe stays as it is.
     Unreadable,
     None,
 }
@@ -46,7 +46,7 @@ pub(super) struct CardSync<'a> {
 }
 
 impl CardSync<'_> {
-    /// Makes the subscription at Stripe what ours wants, and ours what it is there.
+    /// Brings the subscription at Stripe to our terms, and mirrors its state into ours.
     pub(super) async fn apply(&mut self) -> Result<(), StepFailure> {
         let ours = match self.live().await? {
             Live::One(ours) => *ours,
@@ -311,12 +311,12 @@ impl CardSync<'_> {
             .settle(&call, &sent, |changed| Some(changed.as_ref()?.id.as_str()))
             .await?;
         sent?.ok_or_else(|| changed("the subscription is gone"))?;
-        let what = match (&change.price, change.cancel_at_period_end) {
+        let described = match (&change.price, change.cancel_at_period_end) {
             (Some(_), _) => "subscription's price changed",
             (None, true) => "subscription ends with its period",
             (None, false) => "subscription changed",
         };
-        self.changes.push(what.to_owned());
+        self.changes.push(described.to_owned());
         Ok(())
     }
 

@@ -77,8 +77,8 @@ pub(super) async fn sync(run: StepContext) -> Result<StepSuccess, StepFailure> {
     Ok(StepSuccess::ok(SYNCED, sync.changes))
 }
 
-/// Ends what a tenant that is gone, or whose purge has begun, still has at Stripe. Its customer stays, with its invoices; a
-/// subscription that Stripe was to bill ends without one, too. `None` if the tenant is not gone, or not billed.
+/// Ends the subscriptions at Stripe of a tenant that is gone, or whose purge has begun. Its customer stays, with its invoices;
+/// a subscription that Stripe was to bill ends without one, too. `None` if the tenant is not gone, or not billed.
 async fn end_gone(
     run: &StepContext,
     tenant_id: TenantId,

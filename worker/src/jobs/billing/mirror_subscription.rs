@@ -19,7 +19,7 @@ use crate::{
     steps::{StepContext, StepFailure},
 };
 
-/// Writes what is known about a subscription at Stripe.
+/// Mirror of a tenant's subscription at Stripe.
 #[derive(Clone, Copy)]
 pub(super) struct SubscriptionMirror<'a> {
     pub(super) run: &'a StepContext,

@@ -22,7 +22,7 @@ pub(super) async fn read_subscription(
     with_payment(stripe, converted(found)?).await
 }
 
-/// The subscription with what its last payment waits for, which only one that is not paid has.
+/// The subscription, with whether its last payment waits for the customer. Only one that is not paid has such a payment.
 pub(super) async fn with_payment(
     stripe: &Stripe,
     mut read: ReadSubscription,

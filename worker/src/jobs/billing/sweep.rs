@@ -1,5 +1,5 @@
 //! Sweep of the billing: a sync for every tenant that has a customer at Stripe, and for every subscription that Stripe bills.
-//! It repairs what no event told and what a discarded job has left, and takes back edits in the dashboard.
+//! It repairs the effects of lost events and of discarded jobs, and takes back edits in the dashboard.
 
 use std::{collections::BTreeMap, fmt, str::FromStr, sync::Arc, time::Duration};
 

@@ -221,8 +221,8 @@ pub(in crate::jobs) async fn record_in_doubt(
 #[derive(Debug, Default)]
 struct SideEffects {
     events: Vec<AuditEvent>,
-    /// Tenants that are terminated now; their domains, apps and storage reports are removed, and what they have at Stripe
-    /// is to end.
+    /// Tenants that are terminated now; their domains, apps and storage reports are removed, and their subscriptions
+    /// at Stripe end.
     terminated: Vec<Tenant>,
     /// Tenants that provide more than before: jobs of members and apps wait for it.
     provided: Vec<TenantId>,

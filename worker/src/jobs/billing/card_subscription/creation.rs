@@ -1,5 +1,5 @@
-//! Creation of a subscription at Stripe, once: a request whose answer was lost is repeated as it was made, whatever ours
-//! wants by now.
+//! Creation of a subscription at Stripe, once: a request whose answer was lost is repeated as it was made, also if ours has
+//! other terms by now.
 
 use dezky_shared::subscription::{Biller, Subscription};
 use dezky_upstreams::clients::stripe::NewSubscription;
