@@ -26,13 +26,17 @@ const CREATE: &str = "create_subscription";
 
 impl World {
     async fn creation_is_open(&self, sold: &Subscription) -> bool {
+        self.creation_is(sold, "open").await
+    }
+
+    async fn creation_is(&self, sold: &Subscription, state: &str) -> bool {
         let calls = self
             .harness
             .context
             .store
             .collection::<Document>("stripe_calls");
-        let open = doc! { "_id": format!("subscription.create:{}", sold.id), "state": "open" };
-        calls.find_one(open).await.unwrap().is_some()
+        let call = doc! { "_id": format!("subscription.create:{}", sold.id), "state": state };
+        calls.find_one(call).await.unwrap().is_some()
     }
 
     /// The request of the first attempt to create a subscription, as it arrives after all.
@@ -111,6 +115,39 @@ async fn one_of_the_run_returns_to_it_if_a_lost_creation_is_refused() {
     assert!(world.theirs().is_empty());
     let ours = world.ours(&sold).await;
     assert_eq!((ours.biller, ours.leaves_run), (Biller::Run, false));
+    world.stop().await;
+}
+
+/// Stripe stores an internal error, and does not say whether the subscription exists: until the next look, the run must not
+/// invoice the same period.
+#[tokio::test(flavor = "multi_thread")]
+async fn one_of_the_run_does_not_return_to_it_after_an_internal_error() {
+    let world = World::start().await;
+    let tenant = customer(&world).await;
+    let sold = sell_by_card(&world, tenant).await;
+    change_subscription(&world, &sold, doc! { "biller": "run" }).await;
+    let stripe = &world.upstreams.stripe;
+    stripe.refuse_next(CREATE, Refusal::internal());
+    // The third attempt looks for a second, in which the state after the second one is read.
+    let slow = FaultRule {
+        operation: Some("list_subscriptions".to_owned()),
+        ..FaultRule::every(Fault::SlowAnswer { millis: 1_000 })
+    };
+    stripe.server.faults.add(slow.clone());
+
+    let job = world.sync_billing(tenant).await;
+    until(
+        async || world.creation_is(&sold, "refused").await,
+        |is_refused| *is_refused,
+    )
+    .await;
+    let between = world.ours(&sold).await;
+    stripe.server.faults.remove(&slow);
+    world.completed(&job).await;
+
+    assert_eq!(between.biller, Biller::Stripe);
+    assert_eq!(world.theirs().len(), 1);
+    assert_eq!(world.ours(&sold).await.biller, Biller::Stripe);
     world.stop().await;
 }
 

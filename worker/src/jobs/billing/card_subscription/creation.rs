@@ -2,7 +2,10 @@
 //! other terms by now.
 
 use dezky_shared::subscription::{Biller, Subscription};
-use dezky_upstreams::clients::stripe::NewSubscription;
+use dezky_upstreams::clients::{
+    ClientError,
+    stripe::{KeyedError, NewSubscription},
+};
 
 use super::{
     super::{
@@ -37,9 +40,7 @@ impl CardSync<'_> {
         let call = calls.begin_recorded(CREATE, ours.id, &parameters);
         let call = call.await?;
         let sent = self.stripe.create_subscription(&new, &call.key()).await;
-        let is_refused = sent
-            .as_ref()
-            .map_or_else(|failed| failed.is_key_spent, Option::is_none);
+        let is_refused = sent.as_ref().map_or_else(is_refusal, Option::is_none);
         if is_refused {
             // Before the call is settled: until then, a repeat with its key is refused again.
             self.mirror().take_back(ours.id).await?;
@@ -99,4 +100,9 @@ impl CardSync<'_> {
             subscription_id: ours.id.to_string(),
         }))
     }
+}
+
+/// Whether Stripe has refused the request. A stored internal error is none: Stripe does not say whether it was carried out.
+fn is_refusal(failed: &KeyedError) -> bool {
+    failed.is_key_spent && !matches!(failed.error, ClientError::Unavailable(_))
 }
