@@ -133,9 +133,18 @@ pub(super) fn check_all(evidence: &Evidence<'_>) -> Vec<Check> {
     ]
 }
 
-/// A fault without a hit tests nothing.
+/// A fault without a hit tests nothing. Stripe has few requests, and none for a while if it is paused: there, one kind may
+/// miss as long as another hits.
 pub(super) fn every_fault_kind_hit_something(hits: &BTreeMap<FaultKind, Injections>) -> Check {
-    let idle = hits.iter().filter(|(_, hits)| hits.hit == 0);
+    let is_of_stripe =
+        |fault: &FaultKind| matches!(fault, FaultKind::Upstream(Upstream::Stripe, _));
+    let is_stripe_hit = hits
+        .iter()
+        .any(|(fault, hits)| is_of_stripe(fault) && hits.hit > 0);
+    let idle = hits.iter().filter(|(fault, hits)| {
+        let may_miss = is_stripe_hit && is_of_stripe(fault);
+        hits.hit == 0 && !may_miss
+    });
     let violations = idle.map(|(fault, _)| format!("{fault} hit nothing"));
     Check::new(
         "every kind of fault hit something",
