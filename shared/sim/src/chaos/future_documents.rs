@@ -146,7 +146,8 @@ impl FutureDocuments {
             })
             .await?;
         if kind == FutureDocument::Tenant {
-            let change = doc! { "$set": { "createdAt": UNKNOWN } };
+            // With a new revision: a write that has read the tenant before would replace the field again.
+            let change = doc! { "$set": { "createdAt": UNKNOWN }, "$inc": { "revision": 1_i64 } };
             self.primary
                 .run(async |database| {
                     let tenants = database.collection::<Document>("tenants");

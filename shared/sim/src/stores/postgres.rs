@@ -20,8 +20,8 @@ use crate::{
 
 /// Name of the superuser.
 const USER: &str = "dezky";
-/// Id of the user and of the group `nobody`: PostgreSQL refuses to run as root.
-const NOBODY: u32 = 65_534;
+/// Id of the system's unprivileged user, and of its group: PostgreSQL refuses to run as root.
+const UNPRIVILEGED: u32 = 65_534;
 /// Line of the log once connections are accepted.
 const READY: &str = "ready to accept connections";
 
@@ -41,10 +41,10 @@ impl Postgres {
     pub async fn start(log: &Path) -> anyhow::Result<Self> {
         let programs = tools::postgres_programs()?;
         let port = Port::free()?;
-        // Not in the checkout: `nobody` may not enter the directories above it.
+        // Not in the checkout: the unprivileged user may not enter the directories above it.
         let parent = tempfile::tempdir()?;
         if Uid::effective().is_root() {
-            chown(parent.path(), Some(NOBODY), Some(NOBODY))?;
+            chown(parent.path(), Some(UNPRIVILEGED), Some(UNPRIVILEGED))?;
         }
         let data = parent.path().join("data");
         initialize(&programs, &data).await?;
@@ -106,7 +106,10 @@ fn serve(programs: &Path, data: &Path, port: &Port) -> Vec<String> {
 fn unprivileged() -> Vec<String> {
     let mut arguments = vec!["--pdeathsig".to_owned(), "KILL".to_owned()];
     if Uid::effective().is_root() {
-        arguments.extend([format!("--reuid={NOBODY}"), format!("--regid={NOBODY}")]);
+        arguments.extend([
+            format!("--reuid={UNPRIVILEGED}"),
+            format!("--regid={UNPRIVILEGED}"),
+        ]);
         arguments.push("--clear-groups".to_owned());
     }
     arguments.push("--".to_owned());
