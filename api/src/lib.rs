@@ -79,7 +79,7 @@ pub fn document() -> serde_json::Value {
 /// The router during startup: live, not ready.
 pub fn startup_router(config: &Config) -> Router {
     middleware::apply(
-        routes::health::starting(),
+        routes::health::startup_router(),
         &config.cors_allowed_origins,
         &config.server.trusted_proxies,
         None,

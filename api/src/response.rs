@@ -8,7 +8,7 @@ use http::{HeaderName, HeaderValue, StatusCode, header};
 use serde::Serialize;
 use serde_json::Value;
 
-use crate::{etag::ETag, extract::IfNoneMatch};
+use crate::etag::ETag;
 
 /// Header of a stored response, sent again for a repeated `Idempotency-Key`.
 pub const REPLAYED: HeaderName = HeaderName::from_static("idempotency-replayed");
@@ -43,15 +43,6 @@ impl ApiResponse {
             etag: Some(etag.to_string()),
             ..Self::unversioned(status, body)
         }
-    }
-
-    /// 304 if the caller has this version of the resource, otherwise 200.
-    pub fn conditional(if_none_match: &IfNoneMatch, etag: ETag, body: &impl Serialize) -> Response {
-        if if_none_match.matches(etag) {
-            let headers = [(header::ETAG, etag.to_string())];
-            return (StatusCode::NOT_MODIFIED, headers).into_response();
-        }
-        Self::new(StatusCode::OK, etag, body).into_response()
     }
 
     /// A resource without versions.

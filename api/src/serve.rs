@@ -40,7 +40,7 @@ use crate::config::ServerConfig;
 const HEAD_LIMIT: usize = 64 * 1024;
 /// Number of callers whose unread responses exhaust the response memory: one may use this part of it.
 const CALLERS_AT_LIMIT: usize = 8;
-/// Send buffer of a connection in the kernel, in bytes: what it holds is not limited by the response memory.
+/// Send buffer of a connection in the kernel, in bytes: its contents are not limited by the response memory.
 const SEND_BUFFER: u32 = 128 * 1024;
 /// Maximum number of connections that wait to be accepted.
 const BACKLOG: u32 = 1_024;

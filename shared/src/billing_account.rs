@@ -95,7 +95,7 @@ impl BillingAccount {
         self.livemode = livemode;
     }
 
-    /// The customer is gone: its id is kept for late events, and what it had is forgotten.
+    /// The customer is gone: its id is kept for late events, and its state is forgotten.
     pub fn drop_customer(&mut self) {
         if let Some(id) = self.stripe_customer_id.take() {
             if self.former_stripe_customer_ids.len() == MAX_FORMER {

@@ -3,20 +3,22 @@
 //! An invoice is issued by the transaction that creates it, and its amounts never change. Open invoices are paid or
 //! voided; a paid one is corrected by an adjustment that reduces it. Those that Stripe issued are mirrored.
 
+mod amounts;
 mod config;
 mod mirrored;
+mod numbering;
 mod reductions;
 mod refused;
 mod tax_note;
 
 use bson::DateTime;
-use jiff::{Timestamp, tz::TimeZone};
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
 pub use self::{
     config::InvoicingConfig,
     mirrored::{ReadInvoice, StripeInvoice},
+    numbering::{counter_key, number},
     reductions::{ReadReduction, ReductionKind, StripeReduction, reductions_of},
     refused::IssueError,
     tax_note::TaxNote,
@@ -55,7 +57,7 @@ pub enum InvoiceStatus {
     Open,
     /// Paid, or settled from the start: an invoice over nothing, or a correction.
     Paid,
-    /// Given up at Stripe. It may still be paid or voided.
+    /// Written off at Stripe. It may still be paid or voided.
     Uncollectible,
     /// Cancelled after it was issued. It keeps its number.
     Void,
@@ -79,11 +81,11 @@ impl InvoiceStatus {
     }
 }
 
-/// Stage of an invoice that Stripe issues and sends for us: what it has of it. Missing once it was sent.
+/// Stage of an invoice that Stripe issues and sends for us, as it is there. Missing once it was sent.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum InvoiceStage {
-    /// Nothing.
+    /// Claimed here, not created there.
     Claimed,
     /// A draft without lines.
     Created,
@@ -401,31 +403,6 @@ impl Invoice {
         self.subtotal_minor != 0 && !self.sent_by_stripe
     }
 
-    /// Amount that remains to be paid, in minor units.
-    pub fn remaining_minor(&self) -> i64 {
-        match self.status {
-            InvoiceStatus::Open | InvoiceStatus::Uncollectible => {
-                let stripe = self.stripe.as_ref();
-                stripe.map_or(self.subtotal_minor, |it| it.amount_remaining_minor)
-            }
-            InvoiceStatus::Draft | InvoiceStatus::Paid | InvoiceStatus::Void => 0,
-        }
-    }
-
-    /// Net amount after reductions at Stripe, in minor units. A correction of ours is an invoice of its own.
-    ///
-    /// A payment that is refunded and disputed reduces it twice, but not below nothing.
-    pub fn kept_minor(&self) -> i64 {
-        let reduced = self.stripe.as_ref().map_or(0, StripeInvoice::reduced_minor);
-        self.subtotal_minor - reduced.min(self.subtotal_minor.max(0))
-    }
-
-    /// Net amount after all reductions, in minor units.
-    pub fn uncorrected_minor(&self) -> i64 {
-        let reduced: i64 = self.reductions.iter().map(|it| it.net_minor).sum();
-        self.kept_minor() - reduced
-    }
-
     /// Marks an open invoice as paid.
     pub fn pay(&mut self, at: DateTime, reference: &str) {
         self.status = InvoiceStatus::Paid;
@@ -446,18 +423,6 @@ impl Invoice {
     }
 }
 
-/// Key of the counter of invoice numbers: one for each legal entity and year (UTC).
-pub fn counter_key(legal_entity: &str, issued_at: DateTime) -> String {
-    let time = Timestamp::from_millisecond(issued_at.timestamp_millis()).unwrap_or_default();
-    let year = time.to_zoned(TimeZone::UTC).year();
-    format!("{legal_entity}/{year}")
-}
-
-/// The invoice number at this position of a counter: `DEZKY-2026-000001`.
-pub fn number(counter_key: &str, position: i64) -> String {
-    format!("{}-{position:06}", counter_key.replace('/', "-"))
-}
-
 fn describe(plan: Plan, cycle: Cycle, seats: i32) -> String {
     let noun = if seats == 1 { "seat" } else { "seats" };
     format!("{}, {}, {seats} {noun}", plan.title(), cycle.name())
@@ -466,19 +431,6 @@ fn describe(plan: Plan, cycle: Cycle, seats: i32) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn a_number_names_its_legal_entity_and_year() {
-        let at = |text| DateTime::parse_rfc3339_str(text).unwrap();
-        for (time, position, expected) in [
-            ("2026-12-31T23:59:59.999Z", 1, "DEZKY-2026-000001"),
-            ("2027-01-01T00:00:00Z", 42, "DEZKY-2027-000042"),
-            ("2027-01-01T00:00:00Z", 1_234_567, "DEZKY-2027-1234567"),
-        ] {
-            let key = counter_key("DEZKY", at(time));
-            assert_eq!(number(&key, position), expected);
-        }
-    }
 
     #[test]
     fn a_line_names_plan_cycle_and_seats() {

@@ -1,4 +1,4 @@
-//! Event of Stripe: which object changed there. What an event says about its object may be outdated, so only names are read
+//! Event of Stripe: which object changed there. An event's copy of its object may be outdated, so only names are read
 //! from it, and the object is read again.
 
 use std::collections::BTreeMap;

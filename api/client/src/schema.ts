@@ -4975,7 +4975,7 @@ export interface components {
             periodEnd: components["schemas"]["Timestamp"];
             /**
              * Format: int64
-             * @description Net amount, in minor units, without what Stripe prorates for a change within the period.
+             * @description Net amount, in minor units, without Stripe's proration for a change within the period.
              */
             subtotalMinor: number;
         };

@@ -73,8 +73,8 @@ impl ServerConfig {
         })
     }
 
-    /// Lowers the maximum number of connections to what `open_files` leave, half of them at least, and the maximum per
-    /// address in proportion.
+    /// Lowers the maximum number of connections to the share that `open_files` leave, half of them at least, and the
+    /// maximum per address in proportion.
     #[must_use]
     pub fn within(mut self, open_files: usize) -> Self {
         let available = open_files - RESERVED_FILES.min(open_files / 2);

@@ -2,12 +2,17 @@
 
 use std::{convert::Infallible, fmt};
 
-use axum::extract::FromRequestParts;
-use http::{HeaderMap, HeaderName, header, request::Parts};
+use axum::{
+    extract::FromRequestParts,
+    response::{IntoResponse as _, Response},
+};
+use http::{HeaderMap, HeaderName, StatusCode, header, request::Parts};
+use serde::Serialize;
 
 use crate::{
     error::{ApiError, ProblemCode},
     etag::ETag,
+    response::ApiResponse,
 };
 
 /// `If-None-Match`: the versions that the caller has cached.
@@ -75,6 +80,17 @@ impl IfMatch {
     /// Whether all tags are weak, as proxies make them. Weak tags match no version.
     fn is_weak(&self) -> bool {
         matches!(&self.0, Some(Tags::These(tags)) if tags.iter().all(|tag| tag.starts_with("W/")))
+    }
+}
+
+impl ApiResponse {
+    /// 304 if the caller has this version of the resource, otherwise 200.
+    pub fn conditional(if_none_match: &IfNoneMatch, etag: ETag, body: &impl Serialize) -> Response {
+        if if_none_match.matches(etag) {
+            let headers = [(header::ETAG, etag.to_string())];
+            return (StatusCode::NOT_MODIFIED, headers).into_response();
+        }
+        Self::new(StatusCode::OK, etag, body).into_response()
     }
 }
 

@@ -9,10 +9,11 @@ use axum::extract::{FromRequestParts, Query as AxumQuery};
 use bson::DateTime;
 use dezky_shared::audit::words;
 use http::{Uri, request::Parts};
+use serde::de::DeserializeOwned;
 
 use crate::{
     error::{ApiError, FieldError},
-    validate,
+    validate::{self, EnumName},
 };
 
 /// Maximum length of a search text, in characters.
@@ -44,6 +45,16 @@ impl Parameters {
         self.text(name)
             .map(|text| text.parse().map_err(invalid))
             .transpose()
+    }
+
+    /// Takes an enum variant by its stored name. `expected` lists the valid names.
+    pub fn variant<T: DeserializeOwned>(
+        &mut self,
+        name: &str,
+        expected: &str,
+    ) -> Result<Option<T>, ApiError> {
+        let variant = self.take(name, expected)?;
+        Ok(variant.map(|EnumName(variant)| variant))
     }
 
     /// Takes a parameter as text.

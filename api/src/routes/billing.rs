@@ -1,4 +1,4 @@
-//! Billing of a tenant: its balance, next invoice and card, and invoice runs and syncs by hand.
+//! Billing of a tenant: its balance, next invoice and card, and invoice runs and syncs on request.
 
 mod run;
 mod summary;

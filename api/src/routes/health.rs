@@ -26,7 +26,7 @@ pub(super) fn router() -> OpenApiRouter<SharedState> {
 }
 
 /// Routes while the service starts and waits for MongoDB.
-pub(crate) fn starting() -> Router {
+pub(crate) fn startup_router() -> Router {
     let unready = async || respond(Readiness::starting());
     Router::new()
         .route("/healthz", get(alive))

@@ -30,7 +30,6 @@ use crate::{
     },
     response::ApiResponse,
     state::{AppState, SharedState},
-    validate::EnumName,
 };
 
 pub(super) fn router() -> OpenApiRouter<SharedState> {
@@ -57,9 +56,8 @@ struct ListQuery {
 
 impl FromQuery for ListQuery {
     fn from_query(parameters: &mut Parameters) -> Result<Self, ApiError> {
-        let status = parameters.take("status", "draft, open, paid, uncollectible or void")?;
         Ok(Self {
-            status: status.map(|EnumName(status)| status),
+            status: parameters.variant("status", "draft, open, paid, uncollectible or void")?,
             page: Page::from_query(parameters)?,
         })
     }

@@ -17,7 +17,6 @@ use crate::{
     extract::{FromQuery, Page, PageOf, Parameters, PathParam, PlatformReader, QueryParams},
     routes::jobs::jobs_by_id,
     state::{AppState, SharedState},
-    validate::EnumName,
 };
 
 pub(super) fn router() -> OpenApiRouter<SharedState> {
@@ -78,11 +77,8 @@ struct ItemsQuery {
 
 impl FromQuery for ItemsQuery {
     fn from_query(parameters: &mut Parameters) -> Result<Self, ApiError> {
-        let expected = "pending, done, skipped or refused";
         Ok(Self {
-            outcome: parameters
-                .take("outcome", expected)?
-                .map(|EnumName(outcome)| outcome),
+            outcome: parameters.variant("outcome", "pending, done, skipped or refused")?,
             page: Page::from_query(parameters)?,
         })
     }

@@ -24,7 +24,6 @@ use crate::{
     },
     response::ApiResponse,
     state::{AppState, SharedState},
-    validate::EnumName,
     write::{Resource as _, Write},
 };
 
@@ -55,9 +54,7 @@ struct ListQuery {
 impl FromQuery for ListQuery {
     fn from_query(parameters: &mut Parameters) -> Result<Self, ApiError> {
         Ok(Self {
-            status: parameters
-                .take("status", "active or terminated")?
-                .map(|EnumName(status)| status),
+            status: parameters.variant("status", "active or terminated")?,
             page: Page::from_query(parameters)?,
         })
     }

@@ -25,7 +25,6 @@ use crate::{
     response::ApiResponse,
     state::{AppState, SharedState},
     timestamp::Timestamp,
-    validate::EnumName,
 };
 
 pub(super) fn router() -> OpenApiRouter<SharedState> {
@@ -112,9 +111,8 @@ struct ListQuery {
 
 impl FromQuery for ListQuery {
     fn from_query(parameters: &mut Parameters) -> Result<Self, ApiError> {
-        let status = parameters.take("status", "pending, paid or cancelled")?;
         Ok(Self {
-            status: status.map(|EnumName(status)| status),
+            status: parameters.variant("status", "pending, paid or cancelled")?,
             page: Page::from_query(parameters)?,
         })
     }

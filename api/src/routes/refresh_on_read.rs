@@ -1,7 +1,7 @@
 //! Refresh on read: if the stored result is too old, a read-only job makes a new one.
 //!
-//! A route shows what is stored and links to the job; with `Prefer: wait` it shows the new result. However many requests
-//! ask, one job waits or runs, and a look-up that failed is not repeated within a minute.
+//! A route shows the stored result and links to the job; with `Prefer: wait` it shows the new result. However many
+//! requests ask, one job waits or runs, and a look-up that failed is not repeated within a minute.
 
 use std::time::Duration;
 

@@ -28,7 +28,6 @@ use crate::{
     response::ApiResponse,
     routes::jobs::visible_tenants,
     state::SharedState,
-    validate::EnumName,
 };
 
 pub(super) use self::view::SubscriptionView;
@@ -55,14 +54,10 @@ struct ListQuery {
 
 impl FromQuery for ListQuery {
     fn from_query(parameters: &mut Parameters) -> Result<Self, ApiError> {
-        let statuses = "active, past_due or cancelled";
-        let plans = "starter, business or enterprise";
         Ok(Self {
             tenant: parameters.text("tenant"),
-            status: parameters
-                .take("status", statuses)?
-                .map(|EnumName(status)| status),
-            plan: parameters.take("plan", plans)?.map(|EnumName(plan)| plan),
+            status: parameters.variant("status", "active, past_due or cancelled")?,
+            plan: parameters.variant("plan", "starter, business or enterprise")?,
             page: Page::from_query(parameters)?,
         })
     }

@@ -19,7 +19,6 @@ use crate::{
     extract::{FromQuery, Page, PageOf, Parameters, PlatformReader, QueryParams},
     state::SharedState,
     timestamp::Timestamp,
-    validate::EnumName,
 };
 
 pub(super) fn router() -> OpenApiRouter<SharedState> {
@@ -93,9 +92,8 @@ struct ListQuery {
 
 impl FromQuery for ListQuery {
     fn from_query(parameters: &mut Parameters) -> Result<Self, ApiError> {
-        let state = parameters.take("state", "received, processed or ignored")?;
         Ok(Self {
-            state: state.map(|EnumName(state)| state),
+            state: parameters.variant("state", "received, processed or ignored")?,
             page: Page::from_query(parameters)?,
         })
     }

@@ -1,4 +1,4 @@
-//! Lingering close: reads what the client still sends before the connection is closed.
+//! Lingering close: reads the rest of the client's request before the connection is closed.
 //!
 //! Closing a connection with unread input resets it (RFC 9112, section 9.6), and a client that is reset while it sends
 //! may lose the response that it has not read yet. The server therefore closes its direction first, and discards input

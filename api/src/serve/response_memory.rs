@@ -142,7 +142,7 @@ impl Unsent {
         }
     }
 
-    /// Time by which what the connection has taken must be written.
+    /// Deadline for writing the memory that the connection has taken.
     pub(super) fn deadline(&self) -> Option<Instant> {
         self.lock().deadline
     }

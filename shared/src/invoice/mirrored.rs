@@ -93,7 +93,7 @@ impl Invoice {
         invoice
     }
 
-    /// Makes it what it is at Stripe. One that is paid or void stays so.
+    /// Takes over its state at Stripe. A paid or void invoice stays so.
     pub fn mirror(&mut self, read: ReadInvoice) {
         self.number = read.number;
         if !self.sent_by_stripe || self.period.is_none() {

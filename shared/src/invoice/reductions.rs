@@ -1,6 +1,6 @@
 //! Reductions of an invoice at Stripe: credit notes, refunds and disputes.
 //!
-//! Their net amounts are a pure function of what they are now, so repetition, order and loss of events do not matter.
+//! Their net amounts are a pure function of their present state, so repetition, order and loss of events do not matter.
 
 use std::collections::BTreeSet;
 

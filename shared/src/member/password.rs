@@ -1,4 +1,4 @@
-//! One-time passwords: made here, told once, and set at the upstreams by a job that holds them encrypted.
+//! One-time passwords: generated here, shown once, and set at the upstreams by a job that holds them encrypted.
 
 use std::fmt;
 

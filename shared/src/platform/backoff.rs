@@ -32,7 +32,7 @@ impl ReconnectBackoff {
     }
 }
 
-/// Repeats `attempt` until it succeeds; `what` names the target in logs.
+/// Repeats `attempt` until it succeeds; `what` is the name of the target in logs.
 pub async fn retry<T, E: Display>(what: &str, mut attempt: impl AsyncFnMut() -> Result<T, E>) -> T {
     let mut pace = ReconnectBackoff::default();
     loop {

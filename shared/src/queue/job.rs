@@ -345,7 +345,7 @@ impl Job {
     }
 }
 
-/// Lock key of the jobs that change what a tenant has in the upstreams.
+/// Lock key of the jobs that change a tenant's objects in the upstreams.
 pub fn tenant_lock_key(id: TenantId) -> String {
     format!("tenant:{id}")
 }
@@ -359,7 +359,7 @@ pub trait JobArgs: Serialize + DeserializeOwned + Send + Sync + 'static {
     const KIND: &'static str;
     /// Queue.
     const QUEUE: Queue = Queue::Provisioning;
-    /// Priority lane. No default, so that each kind decides: bulk work must not delay what a person waits for.
+    /// Priority lane. No default, so that each kind decides: bulk work must not delay interactive work.
     const PRIORITY: Priority;
 
     /// Tenant the job concerns.

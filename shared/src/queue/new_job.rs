@@ -129,7 +129,7 @@ impl NewJob {
     }
 
     /// Derives the job's id from its kind, its tenant and the current `period`: enqueueing it again within the period is
-    /// a no-op. For read-only jobs that anyone may ask for at any rate.
+    /// a no-op. For read-only jobs whose requests have no limit of their own.
     #[must_use]
     pub fn once_per(mut self, period: Duration) -> Self {
         let period = i64::try_from(period.as_millis()).unwrap_or(i64::MAX).max(1);

@@ -159,7 +159,7 @@ impl AuditRepository {
         Ok(found.await?.unwrap_or_else(|| Chain::new(tenant)))
     }
 
-    /// The raw events as stored, which is what the hash covers.
+    /// The raw events as stored: the hash covers them in this form.
     fn stored(&self) -> Collection<Document> {
         self.events.clone_with_type()
     }

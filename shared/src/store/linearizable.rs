@@ -7,7 +7,7 @@
 //!
 //! A primary that was deposed and does not know it yet, for ten seconds at most, counts as settled too: during a network
 //! partition a read from it may miss what its successor acknowledged, and a document that is found may be as stale. That
-//! is accepted where a caller is told that something does not exist, and can ask again. What must not act on it confirms
+//! is accepted for a 404, after which the caller can ask again. A decision that must not rest on it confirms
 //! the miss with [`confirm_missing`].
 //!
 //! The queries after a miss would tell a caller who may not know a document that it does not exist. A response that
@@ -22,7 +22,7 @@ use serde::de::DeserializeOwned;
 use super::{Store, StoreError};
 
 /// Time limit of the re-read. Without a majority it would never finish.
-const PATIENCE: Duration = Duration::from_secs(3);
+const RECHECK_TIMEOUT: Duration = Duration::from_secs(3);
 
 /// The document matching the unique `filter`; `None` if it does not exist, except [behind a partition](self).
 pub(super) async fn find_one_linearizable<T>(
@@ -47,7 +47,7 @@ where
     T: DeserializeOwned + Send + Sync,
 {
     let is_settled = is_primary_settled(collection).await?;
-    let read = collection.find_one(filter).max_time(PATIENCE);
+    let read = collection.find_one(filter).max_time(RECHECK_TIMEOUT);
     if is_settled {
         read.await
     } else {
@@ -66,7 +66,7 @@ where
 {
     collection
         .find_one(filter)
-        .max_time(PATIENCE)
+        .max_time(RECHECK_TIMEOUT)
         .read_concern(ReadConcern::linearizable())
         .await
 }

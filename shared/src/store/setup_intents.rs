@@ -68,7 +68,7 @@ impl SetupIntentRepository {
         Ok(())
     }
 
-    /// Stores what was created at Stripe.
+    /// Stores the setup intent that was created at Stripe.
     pub async fn set_created(
         &self,
         session: &mut ClientSession,

@@ -42,8 +42,8 @@ const REDIS_RETRY_DELAY: Duration = Duration::from_secs(1);
 /// Horizon up to which the most urgent steps reserve slots, counted from the floor.
 pub const RESERVATION_HORIZON: Duration = Duration::from_secs(5);
 
-/// Horizon up to which steps of this priority reserve slots, counted from the floor. What is left to the horizon of a more urgent
-/// priority is kept for it.
+/// Horizon up to which steps of this priority reserve slots, counted from the floor. The rest up to the horizon of a
+/// more urgent priority is kept for it.
 const fn horizon(priority: Priority) -> Duration {
     match priority {
         Priority::Security => RESERVATION_HORIZON,
@@ -352,7 +352,7 @@ impl Default for CircuitTimes {
 }
 
 impl Default for RateBudget {
-    /// Above the upstreams' sustained load, below what overloads one.
+    /// Above the upstreams' sustained load, below their overload.
     fn default() -> Self {
         Self {
             per_second: 50.0,

@@ -4,7 +4,6 @@ use dezky_shared::domain::check::{Dnssec, Record};
 
 use super::{
     code::Code,
-    near_miss::NearMiss,
     resolver::{Answer, Failure, Value},
 };
 
@@ -127,6 +126,37 @@ impl Evidence {
             },
             _ => finding,
         }
+    }
+}
+
+/// Reason why receivers ignore a record.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum NearMiss {
+    /// Quotation marks are part of the value.
+    Quotes,
+    /// Backslashes are part of the value.
+    Backslashes,
+    /// A no-break space, or another character that only looks like a space.
+    NonBreakingSpace,
+    /// The value does not begin with exactly this text.
+    Beginning(&'static str),
+    /// The record is at this name.
+    Location(String),
+}
+
+impl NearMiss {
+    /// A sentence for the customer.
+    pub(super) fn sentence(&self) -> String {
+        let reason = match self {
+            Self::Quotes => "its value contains quotation marks; remove them".to_owned(),
+            Self::Backslashes => "its value contains backslashes; remove them".to_owned(),
+            Self::NonBreakingSpace => {
+                "its value contains a no-break space; type an ordinary space".to_owned()
+            }
+            Self::Beginning(text) => format!("its value has to begin with exactly \"{text}\""),
+            Self::Location(name) => format!("it is at the wrong name, {name}"),
+        };
+        format!("A similar record was found, but receivers ignore it: {reason}.")
     }
 }
 

@@ -89,7 +89,7 @@ impl BacklogMetrics {
         pause.map(age).unwrap_or_default()
     }
 
-    /// Covered by the index of due jobs: what waits for later costs nothing.
+    /// Covered by the index of due jobs: jobs that wait for later cost nothing.
     async fn backlog(&self, queue: Queue) -> Result<Backlog, StoreError> {
         #[derive(serde::Deserialize)]
         struct Due {

@@ -1,7 +1,7 @@
 //! The search for due work in MongoDB, behind the sweep and the fetch loops without Redis.
 //!
-//! Due jobs are read in the order of their times, from an index that holds nothing else: the cost depends on what is due,
-//! not on what waits for later, which after a fan-out is a day's worth of jobs.
+//! Due jobs are read in the order of their times, from an index that holds nothing else: the cost depends on the number
+//! of due jobs, not on those that wait for later, which after a fan-out are a day's worth of jobs.
 
 use std::{
     collections::{BTreeMap, HashSet},

@@ -5,8 +5,8 @@ use std::{
     path::{Path, PathBuf},
 };
 
-/// Modules of the workspace that the engine and the step interface may import. They reach the product through the sinks and duties
-/// that are registered with them.
+/// Modules of the workspace that the engine and the step interface may import. They reach the product through the sinks
+/// and duties that are registered with them.
 const ALLOWED: [&str; 15] = [
     "crate::context",
     "crate::engine",

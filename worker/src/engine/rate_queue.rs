@@ -2,7 +2,7 @@
 //!
 //! A step that finds all reservations taken is deferred for long and does not ask again by itself: thousands of waiting
 //! jobs cost one query a second, and one claim each when their turn has come. Reservations go to the most urgent priority
-//! first, and in it to the oldest job: while steps wait, new ones are told to join the queue. A tenth of the budget is left
+//! first, and in it to the oldest job: while steps wait, new ones join the queue. A tenth of the budget is left
 //! to bulk work.
 
 use std::{collections::BTreeMap, sync::Arc, time::Duration};

@@ -9,7 +9,7 @@ use tokio::sync::Semaphore;
 
 /// Of this many slots one is reserved for security, from the minimum on.
 const SECURITY_SHARE: usize = 16;
-/// Of this many slots one is reserved for what a person waits for.
+/// Of this many slots one is reserved for interactive jobs.
 const INTERACTIVE_SHARE: usize = 4;
 /// With fewer slots none is reserved for security.
 const SECURITY_MINIMUM: usize = 4;
@@ -37,7 +37,7 @@ pub(super) fn pools(slots: usize) -> Vec<SlotPool> {
         .collect()
 }
 
-/// The slots reserved for security and for what a person waits for.
+/// The slots reserved for security and for interactive jobs.
 fn reserved(slots: usize) -> [usize; 2] {
     let security = if slots < SECURITY_MINIMUM {
         0

@@ -50,7 +50,7 @@ pub(super) async fn decode(found: Cursor<RawDocumentBuf>) -> Result<Decoded, Sto
 }
 
 /// Makes running jobs available again, each selected by one of `filters`, uncharged and a lease later: a lock must not be
-/// held for a job that no worker of this build can run. What fails is left to the rescue.
+/// held for a job that no worker of this build can run. Failures are left to the rescue.
 pub(super) async fn release_undecodable(
     store: &Store,
     times: &EngineTimings,

@@ -44,7 +44,7 @@ use crate::{
     steps::{StepContext, StepFailure, StepSuccess, Steps},
 };
 
-/// Result of a step that has invoiced what was due, stored as the reason.
+/// Result of a step that has invoiced the due periods, stored as the reason.
 const INVOICED: &str = "Invoiced";
 /// Result of a step that had nothing to do, since the flag is off or the subscription is gone.
 const NOT_BILLED: &str = "NotBilled";

@@ -2,7 +2,7 @@
 //!
 //! A job of a tenant reads the tenant's space by its stored id, and so does not see a second one: of a create that landed
 //! after it was given up, or of a tenant restored from a backup. This check lists all spaces once a day for all tenants
-//! together. It reports, and changes nothing: only an operator can tell which of two spaces holds what matters.
+//! together. It reports, and changes nothing: only an operator can tell which of two spaces holds the tenant's files.
 
 use std::collections::BTreeMap;
 

@@ -147,7 +147,7 @@ pub(super) fn is_provisioned(claim: &Domain) -> bool {
     conditions.any(|it| it.kind == condition::PROVISIONED && it.status == ConditionStatus::True)
 }
 
-/// Whether the claim lacks what the mail server's zone file contains, such as the keys of a rotation.
+/// Whether the claim lacks records of the mail server's zone file, such as the keys of a rotation.
 pub(super) fn is_outdated(run: &StepContext, claim: &Domain, zone_file: &str) -> bool {
     claim.removing || !is_provisioned(claim) || expected_of(run, claim, zone_file) != claim.expected
 }

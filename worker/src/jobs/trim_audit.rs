@@ -1,8 +1,9 @@
 //! Audit retention: deletes expired events, trail by trail.
 //!
-//! The expired events of all trails are found by their time, so that a run costs what it deletes, however many trails there
-//! are. Each batch moves the anchor of its chain in the same transaction, so the job is idempotent and survives crashes. A
-//! chain whose oldest events differ from their seal is kept: retention must not remove the evidence of tampering.
+//! The expired events of all trails are found by their time, so that the cost of a run follows from the number of its
+//! deletions, however many trails there are. Each batch moves the anchor of its chain in the same transaction, so the
+//! job is idempotent and survives crashes. A chain whose oldest events differ from their seal is kept: retention must
+//! not remove the evidence of tampering.
 
 use std::collections::BTreeMap;
 

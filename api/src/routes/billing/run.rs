@@ -1,4 +1,4 @@
-//! Invoice run of one tenant, by hand.
+//! Invoice run of one tenant, on request.
 
 use bson::{DateTime, doc};
 use dezky_shared::{

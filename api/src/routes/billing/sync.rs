@@ -1,4 +1,4 @@
-//! Sync of a tenant's customer at the payment provider, by hand.
+//! Sync of a tenant's customer at the payment provider, on request.
 
 use bson::{DateTime, doc};
 use dezky_shared::{

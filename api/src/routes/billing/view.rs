@@ -157,7 +157,7 @@ struct NextInvoiceView {
     /// Number of decimal places of the minor unit.
     #[schema(minimum = 0, maximum = 3)]
     exponent: u8,
-    /// Net amount, in minor units, without what Stripe prorates for a change within the period.
+    /// Net amount, in minor units, without Stripe's proration for a change within the period.
     #[schema(minimum = 0)]
     subtotal_minor: i64,
 }

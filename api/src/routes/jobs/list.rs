@@ -128,15 +128,15 @@ impl JobQuery {
         caller: &Caller,
         tenants: Option<Vec<TenantId>>,
     ) -> Result<JobFilter, ApiError> {
-        let mut wanted: Vec<TenantId> = self.tenant_id.into_iter().collect();
+        let mut selected: Vec<TenantId> = self.tenant_id.into_iter().collect();
         if let Some(slug) = &self.tenant {
             let tenant = app.db.tenants.find_by_slug(slug).await?;
             let id = tenant.map(|tenant| tenant.id);
             // Both name the same tenant, or there are no such jobs.
-            wanted = if wanted.is_empty() {
+            selected = if selected.is_empty() {
                 id.into_iter().collect()
             } else {
-                wanted
+                selected
                     .into_iter()
                     .filter(|other| id == Some(*other))
                     .collect()
@@ -145,11 +145,11 @@ impl JobQuery {
         let is_narrowed = self.tenant_id.is_some() || self.tenant.is_some();
         let tenants = match tenants {
             visible if !is_narrowed => visible,
-            None => Some(wanted),
+            None => Some(selected),
             Some(visible) => Some(
                 visible
                     .into_iter()
-                    .filter(|id| wanted.contains(id))
+                    .filter(|id| selected.contains(id))
                     .collect(),
             ),
         };

@@ -18,7 +18,7 @@ use crate::{
 };
 
 /// Maximum number of counted jobs.
-const COUNTED: i64 = 10_000;
+const COUNT_LIMIT: i64 = 10_000;
 
 /// Numbers of jobs.
 #[derive(Debug, Serialize, ToSchema)]
@@ -44,7 +44,7 @@ pub(super) struct StatsView {
 impl From<JobCounts> for StatsView {
     fn from(counts: JobCounts) -> Self {
         Self {
-            is_complete: counts.counted < COUNTED.cast_unsigned(),
+            is_complete: counts.counted < COUNT_LIMIT.cast_unsigned(),
             counted: counts.counted,
             states: counts.states,
             kinds: counts.kinds,
@@ -68,6 +68,6 @@ pub(super) async fn stats(
     State(app): State<SharedState>,
 ) -> Result<Json<StatsView>, ApiError> {
     let filter = query.filter(&app, &caller, None).await?;
-    let counts = app.db.jobs.stats(&filter, COUNTED).await;
+    let counts = app.db.jobs.stats(&filter, COUNT_LIMIT).await;
     Ok(Json(counts.map_err(ApiError::from_search)?.into()))
 }

@@ -21,7 +21,6 @@ use crate::{
     },
     routes::jobs::jobs_by_id,
     state::{AppState, SharedState},
-    validate::EnumName,
 };
 
 pub(super) fn router() -> OpenApiRouter<SharedState> {
@@ -92,11 +91,8 @@ struct RowsQuery {
 
 impl FromQuery for RowsQuery {
     fn from_query(parameters: &mut Parameters) -> Result<Self, ApiError> {
-        let expected = "pending, created, exists or refused";
         Ok(Self {
-            outcome: parameters
-                .take("outcome", expected)?
-                .map(|EnumName(outcome)| outcome),
+            outcome: parameters.variant("outcome", "pending, created, exists or refused")?,
             page: Page::from_query(parameters)?,
         })
     }

@@ -1,4 +1,4 @@
-//! One-time passwords: issued once, told once, and carried to the upstreams by a job that holds them encrypted.
+//! One-time passwords: issued once, shown once, and carried to the upstreams by a job that holds them encrypted.
 
 use axum::response::Response;
 use bson::DateTime;

@@ -59,7 +59,7 @@ pub(super) async fn follow_member(
 }
 
 /// Brings the members of a user in step with roles that were changed directly. A role of a suspended or removed member, and
-/// the loss of a role, are changed at the member: otherwise a resume would bring back what was taken away here.
+/// the loss of a role, are changed at the member: otherwise a resume would bring back a role that was removed here.
 pub(in crate::routes) async fn sync_members(
     session: &mut ClientSession,
     app: &AppState,

@@ -61,7 +61,7 @@ impl Operation<'_> {
         id.trim_end_matches("Alias")
     }
 
-    /// Whether anyone may call it. Health checks and webhooks need no token.
+    /// Whether the operation is public: health checks and webhooks need no token.
     fn is_public(&self) -> bool {
         self.fields.contains_key("security")
     }

@@ -147,7 +147,7 @@ impl Command for DecideInvitation {
         runner: &CommandRunner<'_>,
     ) -> Result<CommandOutput, Rollback> {
         let app = runner.app;
-        let invitation = find_invitation(session, runner, self.id, is_for).await?;
+        let invitation = find_invitation(session, runner, self.id, is_invited).await?;
         if invitation.state != InvitationState::AwaitingConsent {
             return Err(ProblemCode::NotFound.into());
         }
@@ -206,6 +206,6 @@ async fn accept_invitation(
 }
 
 /// Whether the caller owns the invited account.
-fn is_for(caller: &Caller, invitation: &Invitation) -> bool {
+fn is_invited(caller: &Caller, invitation: &Invitation) -> bool {
     invitation.subject.as_ref() == Some(&caller.user.authentik_subject_id)
 }

@@ -193,7 +193,7 @@ async fn page_in_health(
     mut filter: TenantFilter,
     list: &str,
     page: &Page,
-    wanted: HealthStatus,
+    status: HealthStatus,
 ) -> Result<PageOf<TenantView>, ApiError> {
     start_after(&mut filter, list, page)?;
     let mut items = Vec::new();
@@ -209,9 +209,9 @@ async fn page_in_health(
         }
         for (tenant, health) in read {
             let position = position(&filter, &tenant);
-            let is_wanted = health.status == wanted;
-            found += i64::from(is_wanted);
-            let item = is_wanted.then(|| view(caller, (tenant, health)));
+            let is_match = health.status == status;
+            found += i64::from(is_match);
+            let item = is_match.then(|| view(caller, (tenant, health)));
             items.push((position, item));
         }
     }

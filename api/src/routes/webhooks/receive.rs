@@ -1,5 +1,5 @@
 //! Receipt of an event of Stripe. It is verified over its raw bytes, stored with the job that follows it, and answered: the
-//! job reads the object itself, so that nothing is believed of what the event says about it.
+//! job reads the object itself: the event's contents are not trusted.
 
 use std::convert::Infallible;
 

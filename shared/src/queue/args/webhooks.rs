@@ -1,4 +1,4 @@
-//! Arguments of the jobs that follow what changes at Stripe.
+//! Arguments of the jobs that follow changes at Stripe.
 
 use serde::{Deserialize, Serialize};
 

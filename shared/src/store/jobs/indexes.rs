@@ -1,5 +1,5 @@
-//! Indexes of the jobs. What claims, sweeps and releases read is partial: jobs that have ended, which are by far the
-//! most, cost them nothing.
+//! Indexes of the jobs. The indexes of claims, sweeps and releases are partial: jobs that have ended, which are by far
+//! the most, cost them nothing.
 
 use std::time::Duration;
 

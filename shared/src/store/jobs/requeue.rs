@@ -141,8 +141,8 @@ impl JobRepository {
     }
 }
 
-/// The priority of a requeued job: one that withdraws access stays before all else, and no one that waits becomes less
-/// urgent.
+/// The priority of a requeued job: one that withdraws access stays in the security lane, and an available one becomes
+/// no less urgent.
 fn requeued_priority(job: &Job, priority: Priority) -> Priority {
     match job.priority {
         Priority::Security => Priority::Security,

@@ -232,7 +232,7 @@ impl Stripe {
     }
 
     /// Lists all objects of a kind that match `filter`, newest first; those of a missing object are none. More than
-    /// [`MAX_LISTED`] are refused: what we list belongs to one invoice.
+    /// [`MAX_LISTED`] are refused: our lists belong to one invoice.
     async fn list_all<T: DeserializeOwned>(
         &self,
         operation: Operation,

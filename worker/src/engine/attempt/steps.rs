@@ -383,7 +383,7 @@ fn apply(steps: &mut [Step], ends: &[StepEnd]) {
     }
 }
 
-/// Makes the steps due that found something not ready: it may be what another step of the job has just provided.
+/// Makes the steps due that found something not ready: another step of the job may have just provided it.
 fn release_waiting(steps: &mut [Step], now: DateTime) {
     for step in steps {
         let error = step.error.as_ref();

@@ -140,8 +140,8 @@ impl Outcome {
         self.result.as_ref().is_err_and(is_final)
     }
 
-    /// Deletes the objects that the run created, in reverse. What was found stays: it may be in use. A failure is left to
-    /// the next run, which finds the objects again.
+    /// Deletes the objects that the run created, in reverse. Objects that were found stay: they may be in use. A
+    /// failure is left to the next run, which finds the objects again.
     pub(super) async fn roll_back(&mut self, client: &Authentik, app: &App, slug: &str) {
         let rolled_back = async {
             if self.made.application {

@@ -70,8 +70,8 @@ pub(super) async fn provision(run: StepContext) -> Result<StepSuccess, StepFailu
     }
 }
 
-/// The changes made. An exposed application is closed first. If the app is refused for good, what this run created is
-/// deleted again.
+/// The changes made. An exposed application is closed first. If the app is refused permanently, the objects that this
+/// run created are deleted again.
 async fn close_then_converge(
     app_context: AppContext<'_>,
     app: &App,

@@ -19,8 +19,8 @@ use crate::{
 /// Converges all apps of the tenant: first those are closed that are exposed, then each is put into its desired state. A
 /// removal whose own job ended early is finished.
 ///
-/// An app that the identity provider refused for good is only closed. Its own job reports the refusal, and a change of the
-/// app is tried again; meanwhile its tenant is not held up.
+/// An app that the identity provider refused permanently is only closed. Its own job reports the refusal, and a change
+/// of the app is tried again; meanwhile its tenant is not held up.
 pub(in crate::jobs) async fn converge_all(
     run: &StepContext,
     client: &Authentik,

@@ -133,7 +133,7 @@ impl<'a> Report<'a> {
     }
 }
 
-/// Stores a report, unless it says what the app says already.
+/// Stores a report, unless the app has the same state already.
 pub(super) async fn record(run: &StepContext, report: &Report<'_>) -> Result<(), StepFailure> {
     let mut copy = report.app.clone();
     report.apply(&mut copy, run.ctx.store.now());

@@ -31,7 +31,7 @@ const MIRRORED: &str = "Mirrored";
 const TENANT_FOUND: &str = "TenantFound";
 /// Result of a step whose object concerns no tenant.
 const NOT_OURS: &str = "NotOurs";
-/// Maximum number of events that a job ends. What is left waits for the catch-up.
+/// Maximum number of events that a job ends. Further events wait for the catch-up.
 const MAX_EVENTS: i64 = 1_000;
 
 /// Mirrors the object.

@@ -92,7 +92,7 @@ async fn provision(
 }
 
 /// Suspends the mailbox. One that has not the password that the job carries is provisioned first, suspended: the password
-/// was told once, and is in force when the member is resumed.
+/// was shown once, and is in force when the member is resumed.
 async fn suspend(
     run: &StepContext,
     client: &Stalwart,

@@ -39,7 +39,7 @@ mod reason {
     pub(super) const SHARED_ACCOUNT: &str = "SharedAccount";
 }
 
-/// Deletes the devices. What the request was checked against is checked again, as it is now.
+/// Deletes the devices. The facts that the request was checked against are read and checked again.
 pub(super) async fn delete_devices(run: StepContext) -> Result<StepSuccess, StepFailure> {
     let (tenant, _) = tenant_of(&run)?;
     let Some(client) = &run.ctx.clients.authentik else {

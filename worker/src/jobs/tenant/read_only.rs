@@ -1,6 +1,6 @@
 //! Sink of read-only jobs about a tenant: it loads the tenant, and reports nothing to it.
 //!
-//! A look-up that anyone may ask for must not change the tenant's revision, which guards the edits of its admins.
+//! A look-up must not change the tenant's revision, which guards the edits of its admins.
 
 use bson::DateTime;
 use dezky_shared::{queue::job::Job, store::StoreError};

@@ -84,7 +84,7 @@ impl Authentik {
     /// Deletes those of the user's devices that were enrolled until `enrolled_until`, each after its owner was compared.
     /// Returns the deleted ones.
     ///
-    /// A device of someone else in the user's list is a conflict: nothing further is deleted.
+    /// Another user's device in the list is a conflict: nothing further is deleted.
     pub async fn delete_mfa_devices(
         &self,
         user: &User,

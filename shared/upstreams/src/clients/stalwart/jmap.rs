@@ -4,11 +4,15 @@
 //! method reply called `error`, and in the `notCreated`, `notUpdated` and `notDestroyed` of a `/set`. Free text of the
 //! server is included in an error only where it cannot echo our request.
 
+mod error;
+
 use std::collections::BTreeMap;
 
 use serde::{Deserialize, de::DeserializeOwned};
 use serde_json::{Value, json};
 
+pub(super) use self::error::{ObjectId, SetError};
+use self::error::{classify_method_error, classify_status};
 use crate::clients::{ClientError, UpstreamResponse};
 use dezky_shared::queue::error_code::ErrorCode;
 
@@ -185,107 +189,6 @@ pub(super) struct Destroyed {
     pub(super) destroyed: Vec<String>,
     #[serde(default)]
     pub(super) not_destroyed: BTreeMap<String, SetError>,
-}
-
-/// Set error: the reason why one object of a `/set` was rejected.
-#[derive(Debug, Deserialize)]
-#[serde(rename_all = "camelCase")]
-pub(super) struct SetError {
-    #[serde(rename = "type")]
-    kind: String,
-    #[serde(default)]
-    description: String,
-    #[serde(default)]
-    properties: Vec<String>,
-    object_id: Option<ObjectId>,
-    #[serde(default)]
-    linked_objects: Vec<ObjectId>,
-}
-
-/// Id with its type: ids are unique per type only.
-#[derive(Debug, Clone, Deserialize)]
-pub(super) struct ObjectId {
-    pub(super) object: String,
-    pub(super) id: String,
-}
-
-impl SetError {
-    /// Whether the object does not exist (any more).
-    pub(super) fn is_not_found(&self) -> bool {
-        self.kind == "notFound"
-    }
-
-    /// Objects that depend on this one, if they caused the error.
-    pub(super) fn dependants(&self) -> Option<&[ObjectId]> {
-        (self.kind == "objectIsLinked").then_some(self.linked_objects.as_slice())
-    }
-
-    /// Whether another object has the name or the address.
-    pub(super) fn is_taken(&self) -> bool {
-        self.kind == "primaryKeyViolation"
-    }
-
-    /// Id of the `object` that already has the name, if it caused the error.
-    pub(super) fn holder(&self, object: &str) -> Option<&str> {
-        let holder = self.object_id.as_ref()?;
-        (self.kind == "primaryKeyViolation" && holder.object == object).then_some(&holder.id)
-    }
-
-    fn describe(&self) -> String {
-        let Self {
-            kind,
-            description,
-            properties,
-            ..
-        } = self;
-        format!("{kind} {properties:?} {description}")
-    }
-}
-
-/// Classification of an unsuccessful status.
-fn classify_status(response: &UpstreamResponse) -> ClientError {
-    /// Problem details that are the server's own words: its `detail` can contain our whole request.
-    #[derive(Default, Deserialize)]
-    #[serde(default)]
-    struct Problem {
-        #[serde(rename = "type")]
-        kind: String,
-        limit: String,
-    }
-
-    match response.status.as_u16() {
-        400 => {
-            let Problem { kind, limit } =
-                serde_json::from_slice(&response.body).unwrap_or_default();
-            let call = response.failed(&format!("{kind} {limit}"));
-            if limit == "maxConcurrentRequests" {
-                return ClientError::RateLimited {
-                    call,
-                    retry_after: None,
-                };
-            }
-            ClientError::Rejected(call)
-        }
-        // A 429 without `Retry-After` is not a rate limit but a permanent ban.
-        429 if response.retry_after().is_none() => {
-            ClientError::Credentials(response.failed("our IP address is banned"))
-        }
-        _ => response.error(""),
-    }
-}
-
-/// Classification of a method reply called `error`.
-fn classify_method_error(response: &UpstreamResponse, error: &Value) -> ClientError {
-    let text = |member: &str| error.get(member).and_then(Value::as_str).unwrap_or("?");
-    let kind = text("type");
-    match kind {
-        // A lost write race, or a storage failure. Other objects of the same call may have been written.
-        "serverUnavailable" | "serverFail" | "serverPartialFail" => {
-            ClientError::Unavailable(response.failed(kind))
-        }
-        "forbidden" => ClientError::Permission(response.failed(text("description"))),
-        _ => ClientError::Rejected(response.failed(kind)),
-    }
 }
 
 #[cfg(test)]

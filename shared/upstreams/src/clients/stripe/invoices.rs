@@ -1,4 +1,4 @@
-//! Invoices, and what pays and reduces them: payments, credit notes, refunds and disputes.
+//! Invoices with their payments and reductions: credit notes, refunds and disputes.
 
 use std::collections::BTreeMap;
 

@@ -16,7 +16,7 @@ use crate::steps::{StepContext, StepFailure};
 const CLOCK_TOLERANCE: Duration = Duration::from_secs(30);
 
 /// Gives the account to this member, with the issued password, or to none. Without a password it gets a random one that is
-/// not told.
+/// not disclosed.
 pub(in crate::jobs) async fn reclaim_account(
     run: &StepContext,
     client: &Authentik,
