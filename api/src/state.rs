@@ -3,8 +3,8 @@
 use std::sync::Arc;
 
 use dezky_shared::{
-    platform::change_feed::ChangeFeed,
-    queue::{ready_set::ReadySet, schedule::Schedule, schedule_registry},
+    platform::change_feed::{ChangeFeed, DocumentChange},
+    queue::{job::Job, ready_set::ReadySet, schedule::Schedule, schedule_registry},
     store::{
         Store,
         allowances::AllowanceRepository,
@@ -16,6 +16,7 @@ use dezky_shared::{
         dependencies::DependencyRepository,
         domains::DomainRepository,
         flags::FlagRepository,
+        group_commit::GroupCommit,
         idempotency::IdempotencyRepository,
         invitations::InvitationRepository,
         invoices::InvoiceRepository,
@@ -56,6 +57,7 @@ use crate::{
     long_poll::{ChangeWatcher, Sources},
     rate_limits::RateLimits,
     readiness::{ReadinessChecks, readiness_checks},
+    routes::tenants::PatchQueue,
 };
 
 /// The state of the router.
@@ -74,6 +76,10 @@ pub struct AppState {
     pub access: AccessControl,
     /// Serializes the commands on one tenant or partner.
     pub locks: KeyedMutex,
+    /// Group commit of commands that only insert documents.
+    pub group_commit: GroupCommit,
+    /// Patches of tenants that wait for their keyed mutex.
+    pub(crate) patches: PatchQueue,
     /// Notifications after a commit.
     pub hints: Hints,
     /// Long polls and event streams.
@@ -176,6 +182,18 @@ pub struct Hints {
     pub tasks: TaskTracker,
 }
 
+impl Hints {
+    /// Notifies workers of the jobs and waiting requests of the changes, in the background. A lost hint delays work,
+    /// nothing more.
+    pub fn publish(&self, jobs: Vec<Job>, mut changed: Vec<DocumentChange>) {
+        changed.extend(jobs.iter().map(|job| DocumentChange::Job(job.id)));
+        let (ready, feed) = (self.ready.clone(), self.changes.clone());
+        self.tasks.spawn(async move {
+            tokio::join!(ready.notify(&jobs), feed.publish(&changed));
+        });
+    }
+}
+
 impl AppState {
     /// Connects everything, and starts the background tasks, which run until `shutdown`.
     pub fn new(
@@ -214,6 +232,8 @@ impl AppState {
             db,
             access,
             locks: KeyedMutex::default(),
+            group_commit: GroupCommit::new(store),
+            patches: PatchQueue::default(),
             hints,
             schedules: schedule_registry::all()?,
             shutdown: shutdown.clone(),

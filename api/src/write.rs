@@ -1,6 +1,7 @@
 //! Write path: one extractor for everything a write request carries, and one runner for the command that it becomes.
 
 mod command;
+mod group;
 mod idempotency;
 mod resource;
 mod rollback;
@@ -11,6 +12,7 @@ use dezky_shared::store::idempotency::IdempotencyKey;
 
 pub use self::{
     command::{Command, CommandOutput, CommandResult, CommandRunner},
+    group::DetachedRequest,
     resource::{Change, Resource, audited_fields, list, show},
     rollback::{CommandError, Rollback},
     tenant_state::{ensure_not_terminating, find_open_tenant},

@@ -18,6 +18,7 @@ pub mod domains;
 mod ensure_indexes;
 mod failure;
 pub mod flags;
+pub mod group_commit;
 pub mod idempotency;
 mod index;
 pub mod invitations;

@@ -2,6 +2,7 @@
 
 mod actions;
 pub(crate) mod create;
+mod group_update;
 pub(crate) mod health;
 mod list;
 mod partner;
@@ -29,13 +30,14 @@ use dezky_shared::{
     tenant::Tenant,
 };
 use mongodb::ClientSession;
+use tokio::time::Instant;
 use utoipa_axum::{router::OpenApiRouter, routes};
 
 use self::actions::Decision;
 use super::{
     billing::is_synced,
     domains::ownership::lost,
-    outcome::{preference_applied, run_and_await, status_of},
+    outcome::{await_job, preference_applied, status_of},
 };
 use crate::{
     error::{ApiError, ProblemCode},
@@ -44,9 +46,10 @@ use crate::{
     response::ApiResponse,
     state::SharedState,
     views::{JobLink, job_href},
-    write::{Command, CommandOutput, CommandRunner, Rollback},
+    write::{Command, CommandOutput, CommandResult, CommandRunner, Rollback},
 };
 
+pub(crate) use self::group_update::PatchQueue;
 pub use self::view::TenantView;
 pub(super) use self::{
     actions::{resume_tenant, suspend_tenant},
@@ -133,8 +136,20 @@ async fn run_and_wait(
     id: TenantId,
     command: &impl Command,
 ) -> Result<Response, ApiError> {
-    let (response, outcome) = run_and_await(runner, slug, tenant, command).await?;
-    let Some((job, mut caller)) = outcome else {
+    let deadline = runner.prefer.deadline();
+    let result = runner.run_serialized(slug, tenant, command).await?;
+    respond_after_wait(runner, id, result, deadline).await
+}
+
+/// The response to a command on the tenant `id`. With a deadline, waits for the outcome.
+async fn respond_after_wait(
+    runner: &CommandRunner<'_>,
+    id: TenantId,
+    result: CommandResult,
+    deadline: Option<Instant>,
+) -> Result<Response, ApiError> {
+    let CommandResult { response, job } = result;
+    let Some((job, mut caller)) = await_job(runner, job, deadline).await? else {
         return Ok(response.into_response());
     };
     let tenant = caller.reload_tenant(&runner.app.access, id).await?;

@@ -7,7 +7,10 @@ use dezky_shared::{
     audit::{self, Action, AuditEvent, Target},
     platform::change_feed::DocumentChange,
     queue::job::Job,
-    store::{StoreError, TransactionError, idempotency::IdempotencyKey, jobs::NewJob},
+    store::{
+        StoreError, TransactionError, group_commit::Inserts, idempotency::IdempotencyKey,
+        jobs::NewJob,
+    },
     tenant::Tenant,
 };
 use futures::FutureExt as _;
@@ -34,6 +37,16 @@ pub trait Command: Send + Sync {
         session: &mut ClientSession,
         runner: &CommandRunner<'_>,
     ) -> impl Future<Output = Result<CommandOutput, Rollback>> + Send;
+
+    /// The change as inserts for a [group commit](dezky_shared::store::group_commit), if it depends on no stored
+    /// document. The runner adds the audit events and the stored response.
+    fn insert_in_group(
+        &self,
+        _inserts: &mut Inserts,
+        _runner: &CommandRunner<'_>,
+    ) -> Result<Option<CommandOutput>, StoreError> {
+        Ok(None)
+    }
 }
 
 /// Output of a command: its response, audit events and jobs.
@@ -90,6 +103,18 @@ impl CommandOutput {
     pub fn with_events(mut self, events: Vec<AuditEvent>) -> Self {
         self.events.extend(events);
         self
+    }
+
+    /// Marks the events of jobs as accepted if the jobs are still to run.
+    pub(super) fn mark_accepted(&mut self) {
+        if self.response.status != StatusCode::ACCEPTED {
+            return;
+        }
+        let of_jobs = self
+            .events
+            .iter_mut()
+            .filter(|event| event.job_id.is_some());
+        of_jobs.for_each(|event| event.outcome = audit::Outcome::Accepted);
     }
 }
 
@@ -179,6 +204,12 @@ impl CommandRunner<'_> {
         self.app.db.jobs.enqueue_new(session, &job).await
     }
 
+    /// As [`enqueue_new`](Self::enqueue_new), in a group commit.
+    pub fn enqueue_in_group(&self, inserts: &mut Inserts, job: NewJob) -> Result<Job, StoreError> {
+        let job = self.requested(job);
+        self.app.db.jobs.enqueue_in_group(inserts, &job)
+    }
+
     fn requested(&self, job: NewJob) -> NewJob {
         let (id, trace) = (&self.request.id, &self.request.traceparent);
         job.requested_by(Some(id.clone()), trace.clone())
@@ -206,6 +237,9 @@ impl CommandRunner<'_> {
     /// Runs `command` and commits it, or returns the stored response to an earlier request with the same key. Workers
     /// and waiting requests are notified after the commit.
     pub async fn run(&self, command: &impl Command) -> Result<CommandResult, ApiError> {
+        if let Some(output) = self.run_in_group(command).await? {
+            return Ok(self.publish(output));
+        }
         let committed = self
             .app
             .store
@@ -214,13 +248,7 @@ impl CommandRunner<'_> {
             })
             .await;
         match committed {
-            Ok(output) => {
-                self.publish_hints(&output);
-                Ok(CommandResult {
-                    response: output.response,
-                    job: output.jobs.into_iter().next(),
-                })
-            }
+            Ok(output) => Ok(self.publish(output)),
             Err(TransactionError::Aborted(CommandError::Replay)) => {
                 let key = self.key.ok_or(ProblemCode::IdempotencyInProgress)?;
                 let response = idempotency::replay(self.app, key).await?;
@@ -250,13 +278,7 @@ impl CommandRunner<'_> {
         let (permissions, output) = tokio::join!(self.recheck_permissions(), work);
         permissions?;
         let mut output = output?;
-        if output.response.status == StatusCode::ACCEPTED {
-            let of_jobs = output
-                .events
-                .iter_mut()
-                .filter(|event| event.job_id.is_some());
-            of_jobs.for_each(|event| event.outcome = audit::Outcome::Accepted);
-        }
+        output.mark_accepted();
         self.app
             .db
             .audit
@@ -269,7 +291,7 @@ impl CommandRunner<'_> {
     }
 
     /// Checks the permissions again if the request waited for the keyed mutex or its body.
-    async fn recheck_permissions(&self) -> Result<(), ApiError> {
+    pub(super) async fn recheck_permissions(&self) -> Result<(), ApiError> {
         let waited = self.guard.as_ref().is_some_and(KeyedGuard::was_contended);
         if waited || self.caller.permissions_stale() {
             self.caller
@@ -279,16 +301,16 @@ impl CommandRunner<'_> {
         Ok(())
     }
 
-    /// Notifies workers of the jobs and waiting requests of the changes, in the background. A lost hint delays
-    /// work, nothing more.
-    fn publish_hints(&self, output: &CommandOutput) {
-        let hints = &self.app.hints;
-        let (ready, feed) = (hints.ready.clone(), hints.changes.clone());
-        let jobs = output.jobs.clone();
-        let changed_jobs = jobs.iter().map(|job| DocumentChange::Job(job.id));
-        let changed: Vec<_> = output.changed.iter().copied().chain(changed_jobs).collect();
-        hints.tasks.spawn(async move {
-            tokio::join!(ready.notify(&jobs), feed.publish(&changed));
-        });
+    /// Publishes the hints of a committed command, and returns its result.
+    fn publish(&self, output: CommandOutput) -> CommandResult {
+        let CommandOutput {
+            response,
+            jobs,
+            changed,
+            ..
+        } = output;
+        let job = jobs.first().cloned();
+        self.app.hints.publish(jobs, changed);
+        CommandResult { response, job }
     }
 }

@@ -2,7 +2,11 @@
 
 use axum::extract::{FromRequestParts as _, MatchedPath, RawPathParams};
 use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
-use dezky_shared::store::idempotency::{Claim, IdempotencyKey, StoredResponse};
+use dezky_shared::store::{
+    StoreError,
+    group_commit::Inserts,
+    idempotency::{Claim, IdempotencyKey, StoredResponse},
+};
 use http::{HeaderMap, HeaderValue, StatusCode, header, request::Parts};
 use mongodb::ClientSession;
 use serde::{Deserialize, Serialize};
@@ -114,22 +118,35 @@ pub(super) async fn store_response(
     key: &IdempotencyKey,
     response: &ApiResponse,
 ) -> Result<(), Rollback> {
+    let stored = without_secret(response);
+    let keys = &app.db.idempotency;
+    Ok(keys.store_response(session, key, &stored).await?)
+}
+
+/// Claims `key` and stores the response, in a group commit.
+pub(super) fn insert_in_group(
+    app: &AppState,
+    inserts: &mut Inserts,
+    key: &IdempotencyKey,
+    response: &ApiResponse,
+) -> Result<(), StoreError> {
+    let (keys, now) = (&app.db.idempotency, app.store.now());
+    keys.insert_in_group(inserts, key, &without_secret(response), now)
+}
+
+/// A response as it is stored: without its one-time secret.
+fn without_secret(response: &ApiResponse) -> StoredResponse {
     let mut body = response.body.clone();
     if let Some(secret) = response.secret {
         body[secret] = Value::Null;
         body["secretAlreadyShown"] = true.into();
     }
-    let stored = StoredResponse {
+    StoredResponse {
         status: response.status.as_u16().into(),
         location: response.location.clone(),
         etag: response.etag.clone(),
         body: body.to_string(),
-    };
-    Ok(app
-        .db
-        .idempotency
-        .store_response(session, key, &stored)
-        .await?)
+    }
 }
 
 /// The body of a stored rejection.

@@ -86,6 +86,49 @@ async fn the_first_request_of_a_person_creates_one_user_whenever_its_process_die
 }
 
 #[tokio::test]
+async fn tenants_created_at_the_same_time_are_created_once_each_whenever_the_process_dies() {
+    const CREATIONS: usize = 6;
+    let creations = DEATHS.map(|death| async move {
+        let app = TestApp::with_operator().await;
+        let proxy = app.proxy().await;
+        let dying = app.process_behind(&proxy).await;
+        let begins = is_command("insert", "tenants", "acme-5");
+        proxy.die_at(death, is_commit_after(begins));
+        let create = |n: usize| {
+            let body = json!({ "slug": format!("acme-{n}"), "name": "Acme" });
+            let call = app.operator().post("/tenants", body);
+            call.idempotency_key(&n.to_string())
+        };
+
+        let sent = (0..CREATIONS).map(|n| create(n).through(&dying).open());
+        let dead = async {
+            while !proxy.is_cut() {
+                sleep(Duration::from_millis(5)).await;
+            }
+        };
+        tokio::select! {
+            _ = join_all(sent) => {}
+            () = dead => {}
+        }
+        let replies = join_all((0..CREATIONS).map(|n| repeated(move || create(n)))).await;
+
+        assert!(proxy.is_cut());
+        for reply in replies {
+            assert_eq!(reply.status, 202, "{death:?}: {reply:?}");
+        }
+        let actions = app.actions().await;
+        let created = actions
+            .iter()
+            .filter(|action| action.as_str() == "tenant.create");
+        assert_eq!(created.count(), CREATIONS, "{death:?}");
+        for collection in ["tenants", "jobs"] {
+            assert_eq!(app.count(collection).await, 6, "{death:?}");
+        }
+    });
+    join_all(creations).await;
+}
+
+#[tokio::test]
 async fn a_job_is_dismissed_once_whenever_the_process_dies() {
     let writes: [Kill; 3] = [
         |proxy, death| proxy.die_at(death, is_command("findAndModify", "jobs", "dismissed")),

@@ -27,6 +27,7 @@ mod domains;
 mod events;
 mod flags;
 mod generators;
+mod group_commit;
 mod health;
 mod idempotency;
 mod infrastructure;

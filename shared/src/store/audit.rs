@@ -20,7 +20,7 @@ pub use self::{
     sealing::{Backlog, SEAL_BATCH, SealedTrail},
     verify::{MAX_PROBLEMS, Verification},
 };
-use super::{Store, StoreError};
+use super::{Store, StoreError, group_commit::Inserts};
 use crate::{
     audit::{AuditEvent, hash_chain::Chain, redact},
     id::TenantId,
@@ -129,15 +129,25 @@ impl AuditRepository {
         }
         let events_of_jobs: Vec<AcceptedAction> =
             events.iter().filter_map(AcceptedAction::of).collect();
-        let events = events.iter().cloned().map(|mut event| {
-            redact(&mut event.before);
-            redact(&mut event.after);
-            event.terms = event.terms();
-            event
-        });
+        let events = events.iter().map(redacted);
         let inserted = self.events.insert_many(events).session(&mut *session);
         inserted.await?;
         self.await_outcomes(session, events_of_jobs).await
+    }
+
+    /// Inserts several events like [`record`](Self::record), in a [group commit](super::group_commit).
+    pub fn record_in_group(
+        &self,
+        inserts: &mut Inserts,
+        events: &[AuditEvent],
+    ) -> Result<(), StoreError> {
+        for event in events {
+            inserts.add(&self.events, &redacted(event))?;
+        }
+        for accepted in events.iter().filter_map(AcceptedAction::of) {
+            inserts.add(&self.accepted, &accepted)?;
+        }
+        Ok(())
     }
 
     /// The last `limit` events of this tenant, newest first.
@@ -163,4 +173,13 @@ impl AuditRepository {
     fn stored(&self) -> Collection<Document> {
         self.events.clone_with_type()
     }
+}
+
+/// The event as it is stored: without secrets, and with its search terms.
+fn redacted(event: &AuditEvent) -> AuditEvent {
+    let mut event = event.clone();
+    redact(&mut event.before);
+    redact(&mut event.after);
+    event.terms = event.terms();
+    event
 }

@@ -10,7 +10,10 @@ use bson::{DateTime, doc};
 use mongodb::{ClientSession, Collection, IndexModel, error::ErrorKind, options::IndexOptions};
 use serde::{Deserialize, Serialize};
 
-use super::{Store, StoreError, duplicate_key_index, linearizable::find_one_linearizable, to_bson};
+use super::{
+    Store, StoreError, duplicate_key_index, group_commit::Inserts,
+    linearizable::find_one_linearizable, to_bson,
+};
 use crate::platform::clock;
 
 /// Retention of a key.
@@ -156,6 +159,17 @@ impl IdempotencyRepository {
             Err(error) if duplicate_key_index(&error).is_some() => Ok(false),
             Err(error) => Err(error),
         }
+    }
+
+    /// Claims a key and stores its response, in a [group commit](super::group_commit).
+    pub fn insert_in_group(
+        &self,
+        inserts: &mut Inserts,
+        key: &IdempotencyKey,
+        response: &StoredResponse,
+        now: DateTime,
+    ) -> Result<(), StoreError> {
+        inserts.add(&self.records, &record(key, Some(response.clone()), now))
     }
 
     /// The stored request and response of this key.

@@ -7,8 +7,8 @@ use mongodb::{ClientSession, Collection, options::ReturnDocument};
 use serde::{Serialize, de::DeserializeOwned};
 
 use super::{
-    StoreError, TransactionError, bulk_update_in, known_fields::set_known_fields,
-    linearizable::find_one_linearizable, page::page,
+    StoreError, TransactionError, bulk_update_in, group_commit::Inserts,
+    known_fields::set_known_fields, linearizable::find_one_linearizable, page::page,
 };
 
 /// A document that counts its writes in `revision`.
@@ -125,6 +125,15 @@ pub trait VersionedRepository: Sync {
             inserted.session(session).await?;
             Ok(())
         }
+    }
+
+    /// Adds a document in a [group commit](super::group_commit).
+    fn insert_in_group(
+        &self,
+        inserts: &mut Inserts,
+        document: &Self::Document,
+    ) -> Result<(), StoreError> {
+        inserts.add(self.documents(), document)
     }
 
     /// Edits a document and stores it with the next revision. Writes nothing if `edit` changes nothing; an error of

@@ -15,7 +15,11 @@ use dezky_shared::{
         priority::Priority,
         secret_box::EncryptionKeys,
     },
-    store::{MongoConfig, Store, TransactionError, jobs::NewJob},
+    store::{
+        MongoConfig, Store,
+        group_commit::{GroupCommit, Inserts},
+        jobs::NewJob,
+    },
     tenant::reason,
     upstream::Upstream,
 };
@@ -26,7 +30,7 @@ use dezky_worker::{
     engine::{EngineConfig, EngineTimings},
     steps::{Registry, StepContext, StepFailure, StepSuccess, Steps},
 };
-use futures::{FutureExt as _, StreamExt as _, stream};
+use futures::{StreamExt as _, stream};
 use serde::{Deserialize, Serialize};
 use tokio::{sync::mpsc, task::JoinHandle};
 use tokio_util::sync::CancellationToken;
@@ -59,6 +63,7 @@ impl JobArgs for Noop {
 
 pub(crate) struct World {
     pub(crate) context: Arc<Context>,
+    group_commit: GroupCommit,
     redis: RedisConfig,
     mongodb: MongoConfig,
     _stores: FreshStores,
@@ -80,6 +85,7 @@ impl World {
             .await
             .expect("the indexes are created");
         Self {
+            group_commit: GroupCommit::new(&context.store),
             context,
             redis,
             mongodb,
@@ -87,17 +93,17 @@ impl World {
         }
     }
 
-    /// Enqueues as the API does: each job in a transaction of its own, then the hint to the ready set.
+    /// Enqueues as the API does: in one transaction with the jobs that are enqueued at the same time, then the hint to the
+    /// ready set.
     pub(crate) async fn enqueue(&self, args: &Noop) -> Job {
         let new = NewJob::new(args, "bench", self.context.store.now()).expect("it is small");
-        let enqueued: Result<Job, TransactionError<()>> = self
-            .context
-            .store
-            .transaction((&self.context.jobs, &new), |session, (jobs, new)| {
-                async move { Ok(jobs.enqueue(session, new).await?) }.boxed()
-            })
-            .await;
-        let job = enqueued.expect("MongoDB accepts it");
+        let mut inserts = Inserts::default();
+        let jobs = &self.context.jobs;
+        let job = jobs
+            .enqueue_in_group(&mut inserts, &new)
+            .expect("it is small");
+        let committed = self.group_commit.commit(inserts).await;
+        assert!(committed.expect("MongoDB accepts it"));
         self.context.ready.notify(std::slice::from_ref(&job)).await;
         job
     }

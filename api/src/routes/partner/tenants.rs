@@ -157,7 +157,7 @@ pub(super) async fn show(access: PartnerTenant<Read>) -> Result<ApiResponse, Api
 pub(super) async fn patch(
     w: Write<PartnerTenant<ReadWrite>, TenantPatch>,
 ) -> Result<Response, ApiError> {
-    tenants::edit_tenant(&w.runner(), &w.access.tenant, &w.body).await
+    tenants::edit_tenant(&w.app, &w.runner(), &w.access.tenant, &w.body).await
 }
 
 /// Suspends a tenant of the partner

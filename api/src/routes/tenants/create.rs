@@ -8,9 +8,9 @@ use dezky_shared::{
     branding::TenantBranding,
     id::{PartnerId, TenantId},
     platform::change_feed::DocumentChange,
-    queue::args::ProvisionTenant,
+    queue::{args::ProvisionTenant, job::Job},
     security_policy::SecurityPolicy,
-    store::{VersionedRepository as _, jobs::NewJob},
+    store::{StoreError, VersionedRepository as _, group_commit::Inserts, jobs::NewJob},
     tenant::{Owner, PerUpstream, Tenant, TenantStatus},
     upstream::Upstream,
     user::User,
@@ -265,22 +265,61 @@ impl Command for Create<'_> {
         if self.is_self_service {
             events.push(self.grant_ownership(session, runner, &tenant, now).await?);
         }
-        let args = ProvisionTenant { tenant_id: self.id };
-        let job = NewJob::new(&args, &runner.actor_id(), now)?;
-        let job = runner.enqueue_new(session, job).await?;
-        let event = runner
-            .event(now, Action::TenantCreate, target(&tenant), Some(&tenant))
-            .with_changes(&Document::new(), &audited(&tenant)?);
-        let response = respond(runner.caller, &tenant, Some(&job));
-        Ok(CommandOutput::complete(response, event)
-            .with_jobs(vec![job])
-            .with_changed(DocumentChange::Tenant(tenant.id))
-            .with_changed(DocumentChange::User(runner.caller.user.id))
-            .with_events(events))
+        let job = runner
+            .enqueue_new(session, self.provision(runner, now)?)
+            .await?;
+        let output = self.output(runner, &tenant, job, now)?;
+        Ok(output.with_events(events))
+    }
+
+    fn insert_in_group(
+        &self,
+        inserts: &mut Inserts,
+        runner: &CommandRunner<'_>,
+    ) -> Result<Option<CommandOutput>, StoreError> {
+        if !self.is_independent() {
+            return Ok(None);
+        }
+        let app = runner.app;
+        let now = app.store.now();
+        let tenant = self.new.tenant(self.id, now);
+        app.db.tenants.insert_in_group(inserts, &tenant)?;
+        let job = runner.enqueue_in_group(inserts, self.provision(runner, now)?)?;
+        self.output(runner, &tenant, job, now).map(Some)
     }
 }
 
 impl Create<'_> {
+    /// Whether the tenant depends on no other document: neither on a partner, nor on claims to its domains, nor on its
+    /// caller's account.
+    fn is_independent(&self) -> bool {
+        let new = self.new;
+        !self.is_self_service && new.partner_id.is_none() && new.domains.is_empty()
+    }
+
+    /// The job that provisions the tenant.
+    fn provision(&self, runner: &CommandRunner<'_>, now: DateTime) -> Result<NewJob, StoreError> {
+        let args = ProvisionTenant { tenant_id: self.id };
+        NewJob::new(&args, &runner.actor_id(), now)
+    }
+
+    fn output(
+        &self,
+        runner: &CommandRunner<'_>,
+        tenant: &Tenant,
+        job: Job,
+        now: DateTime,
+    ) -> Result<CommandOutput, StoreError> {
+        let event = runner
+            .event(now, Action::TenantCreate, target(tenant), Some(tenant))
+            .with_changes(&Document::new(), &audited(tenant)?);
+        let response = respond(runner.caller, tenant, Some(&job));
+        Ok(CommandOutput::complete(response, event)
+            .with_jobs(vec![job])
+            .with_changed(DocumentChange::Tenant(tenant.id))
+            .with_changed(DocumentChange::User(runner.caller.user.id)))
+    }
+
     /// Makes the caller the owner. Rejected if the caller has a tenant: their document is locked, so that of two requests at
     /// a time one is rejected.
     async fn grant_ownership(

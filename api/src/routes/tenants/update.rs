@@ -11,11 +11,12 @@ use dezky_shared::{
 use serde::Deserialize;
 use utoipa::ToSchema;
 
-use super::{TenantView, actions::Decision, change};
+use super::{TenantView, actions::Decision, change, group_update, respond_after_wait};
 use crate::{
     config::Config,
     error::{ApiError, FieldError, ProblemCode},
     extract::{ReadWrite, TenantAccess, Validate},
+    state::SharedState,
     validate::{self, FieldPatch, Validator, double_option},
     write::{CommandRunner, Write, ensure_not_terminating},
 };
@@ -52,7 +53,7 @@ pub(in crate::routes) struct PatchRequest {
 }
 
 /// A validated patch.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(in crate::routes) struct Patch {
     name: Option<String>,
     plan: Option<Plan>,
@@ -92,6 +93,11 @@ impl Validate for Patch {
 }
 
 impl Patch {
+    /// Whether the patch depends on no document other than the tenant.
+    fn is_independent(&self) -> bool {
+        self.domains.is_none() && self.partner_id.is_keep()
+    }
+
     fn needs_operator(&self) -> bool {
         self.plan.is_some() || self.domains.is_some() || !self.partner_id.is_keep()
     }
@@ -130,7 +136,7 @@ impl Patch {
         Some(affected)
     }
 
-    fn decide(
+    pub(super) fn decide(
         &self,
         tenant: &mut Tenant,
         by: &str,
@@ -164,11 +170,12 @@ impl Patch {
     responses((status = 202, body = TenantView), (status = 200, body = TenantView)),
 )]
 pub(super) async fn update(w: Write<TenantAccess<ReadWrite>, Patch>) -> Result<Response, ApiError> {
-    edit_tenant(&w.runner(), &w.access.tenant, &w.body).await
+    edit_tenant(&w.app, &w.runner(), &w.access.tenant, &w.body).await
 }
 
 /// Updates a tenant. With `Prefer: wait`, waits for the outcome.
 pub(in crate::routes) async fn edit_tenant(
+    app: &SharedState,
     runner: &CommandRunner<'_>,
     tenant: &Tenant,
     patch: &Patch,
@@ -176,6 +183,11 @@ pub(in crate::routes) async fn edit_tenant(
     if patch.needs_operator() && !runner.caller.is_operator() {
         let detail = "Only operators can change plan, domains and partnerId.";
         return Err(ApiError::new(ProblemCode::Forbidden).with_detail(detail));
+    }
+    if patch.is_independent() {
+        let deadline = runner.prefer.deadline();
+        let result = group_update::update(app, runner, tenant, patch).await?;
+        return respond_after_wait(runner, tenant.id, result, deadline).await;
     }
     change(runner, tenant, &|tenant, by, now| {
         patch.decide(tenant, by, now)

@@ -13,7 +13,7 @@ use crate::{
         job::{Job, JobState},
         new_job::NewJob,
     },
-    store::{StoreError, to_document},
+    store::{StoreError, group_commit::Inserts, to_document},
 };
 
 impl JobRepository {
@@ -71,6 +71,12 @@ impl JobRepository {
         new: &NewJob,
     ) -> Result<Job, StoreError> {
         self.insert(session, new).await
+    }
+
+    /// As [`enqueue_new`](Self::enqueue_new), in a [group commit](crate::store::group_commit).
+    pub fn enqueue_in_group(&self, inserts: &mut Inserts, new: &NewJob) -> Result<Job, StoreError> {
+        inserts.add(&self.jobs, new.job())?;
+        Ok(new.job().clone())
     }
 
     async fn insert(&self, session: &mut ClientSession, new: &NewJob) -> Result<Job, StoreError> {

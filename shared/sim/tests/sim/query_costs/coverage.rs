@@ -9,7 +9,8 @@ const BY_ID: &str = "
     allowances.add_missing audit.follow_job audit.record audit.record_all billing_accounts.save console_sessions.delete
     console_sessions.find console_sessions.insert console_sessions.touch dependencies.retain
     dependencies.set_problems dependencies.upsert domains.grant domains.materialize_conflicts domains.make_primary domains.remove
-    domains.reschedule domains.sync_from_tenant flags.bump_revision idempotency.store_response idempotency.claim
+    domains.reschedule domains.sync_from_tenant flags.bump_revision group_commit.commit group_commit.write
+    idempotency.store_response idempotency.claim
     idempotency.insert_with_response invitations.delete invitations.drop_link invitations.insert invitations.save
     invoices.next_number job_operations.finish job_operations.insert job_operations.settle jobs.cancel jobs.discard
     jobs.dismiss jobs.enqueue jobs.enqueue_many jobs.enqueue_new jobs.fence jobs.find_in_transaction jobs.finish_available

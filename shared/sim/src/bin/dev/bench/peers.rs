@@ -93,7 +93,7 @@ const COUNTERPARTS: [(&str, &str); 13] = [
         "memory after the run: worker",
     ),
 ];
-const ENQUEUE: &str = "enqueue, one transaction each";
+const ENQUEUE: &str = "enqueue, 64 senders";
 const DRAIN: &str = "drain, 200 slots";
 
 /// A peer that could not be measured.
