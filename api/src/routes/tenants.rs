@@ -246,7 +246,7 @@ fn target(tenant: &Tenant) -> Target {
 }
 
 /// Fields that callers do not write.
-const NOT_AUDITED: [&str; 10] = [
+const NOT_AUDITED: [&str; 11] = [
     "_id",
     "revision",
     "updatedAt",
@@ -255,6 +255,7 @@ const NOT_AUDITED: [&str; 10] = [
     "provisioningErrors",
     "conditions",
     "unknownUntil",
+    "freshFor",
     "formerDomains",
     "words",
 ];

@@ -6,7 +6,7 @@ use dezky_shared::{
     audit::{Action, AuditEvent},
     billing::{BillingInfo, Plan},
     branding::TenantBranding,
-    id::{PartnerId, TenantId},
+    id::{JobId, PartnerId, TenantId},
     platform::change_feed::DocumentChange,
     queue::args::ProvisionTenant,
     security_policy::SecurityPolicy,
@@ -139,9 +139,9 @@ impl NewTenant {
         }
     }
 
-    fn tenant(&self, id: TenantId, now: DateTime) -> Tenant {
+    fn tenant(&self, id: TenantId, first_job: JobId, now: DateTime) -> Tenant {
         let plan = self.plan.unwrap_or(Plan::Starter);
-        let mut tenant = pending(id, &self.slug, &self.name, plan, now);
+        let mut tenant = pending(id, &self.slug, &self.name, plan, first_job, now);
         tenant.domains.clone_from(&self.domains);
         tenant.primary_domain = self.domains.first().cloned();
         tenant.partner_id = self.partner_id;
@@ -153,8 +153,15 @@ impl NewTenant {
     }
 }
 
-/// A new tenant that no upstream has been provisioned for.
-pub(crate) fn pending(id: TenantId, slug: &str, name: &str, plan: Plan, now: DateTime) -> Tenant {
+/// A new tenant that no upstream has been provisioned for. Its first job is inserted in the same transaction.
+pub(crate) fn pending(
+    id: TenantId,
+    slug: &str,
+    name: &str,
+    plan: Plan,
+    first_job: JobId,
+    now: DateTime,
+) -> Tenant {
     let mut tenant = Tenant {
         id,
         slug: slug.to_owned(),
@@ -172,7 +179,9 @@ pub(crate) fn pending(id: TenantId, slug: &str, name: &str, plan: Plan, now: Dat
         owner: None,
         authentik_group_id: None,
         ocis_space_id: None,
-        ocis_space_absent: true,
+        // Workers of older builds do not know the first job, and have to search.
+        ocis_space_absent: false,
+        fresh_for: PerUpstream::all(Some(first_job)),
         stalwart_domain: None,
         mail_domains: Vec::new(),
         stripe_customer_id: None,
@@ -252,7 +261,9 @@ impl Command for Create<'_> {
     ) -> Result<CommandOutput, Rollback> {
         let app = runner.app;
         let now = app.store.now();
-        let mut tenant = self.new.tenant(self.id, now);
+        let args = ProvisionTenant { tenant_id: self.id };
+        let job = NewJob::new(&args, &runner.actor_id(), now)?;
+        let mut tenant = self.new.tenant(self.id, job.job().id, now);
         partner::ensure_partner_active(runner, session, &tenant).await?;
         app.db.tenants.insert(session, &tenant).await?;
         let mut lost_claims = Vec::new();
@@ -265,8 +276,6 @@ impl Command for Create<'_> {
         if self.is_self_service {
             events.push(self.grant_ownership(session, runner, &tenant, now).await?);
         }
-        let args = ProvisionTenant { tenant_id: self.id };
-        let job = NewJob::new(&args, &runner.actor_id(), now)?;
         let job = runner.enqueue_new(session, job).await?;
         let event = runner
             .event(now, Action::TenantCreate, target(&tenant), Some(&tenant))
