@@ -53,11 +53,12 @@ async fn seed_default_tenant(app: &AppState) -> Result<(), StoreError> {
                 let now = app.store.now();
                 let mut jobs = Vec::new();
                 if *is_new {
-                    let tenant = pending(*id, DEFAULT_TENANT, "Dezky", Plan::Enterprise, now);
-                    app.db.tenants.insert(session, &tenant).await?;
                     let args = ProvisionTenant { tenant_id: *id };
                     let job = NewJob::new(&args, "system", now)?;
-                    let job = app.db.jobs.enqueue(session, &job).await?;
+                    let (plan, first_job) = (Plan::Enterprise, job.job().id);
+                    let tenant = pending(*id, DEFAULT_TENANT, "Dezky", plan, first_job, now);
+                    app.db.tenants.insert(session, &tenant).await?;
+                    let job = app.db.jobs.enqueue_new(session, &job).await?;
                     let event = created(&tenant, &job, now);
                     app.db.audit.record(session, &event).await?;
                     jobs.push(job);

@@ -20,7 +20,7 @@ use crate::{
     audit::words,
     billing::{BillingInfo, Plan},
     branding::TenantBranding,
-    id::{PartnerId, TenantId},
+    id::{JobId, PartnerId, TenantId},
     security_policy::SecurityPolicy,
     upstream::{MailDomain, Upstream},
 };
@@ -160,9 +160,14 @@ pub struct Tenant {
     pub ocis_space_id: Option<String>,
     /// Whether the tenant certainly has no space on the file server: none was requested since it was created, or since
     /// its space was removed. If neither this nor an id is stored, a create has an unknown outcome, and its space has to
-    /// be looked for; so it is for tenants of older builds.
+    /// be looked for, unless the tenant is [fresh](Self::fresh_for); so it is for tenants of older builds.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub ocis_space_absent: bool,
+    /// Job that was enqueued with the tenant, for each upstream of which no other has recorded a call for it. Only
+    /// attempts of this job that left no record may have created anything there. Missing for tenants of older builds,
+    /// for which an upstream has to be searched.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub fresh_for: PerUpstream<Option<JobId>>,
     /// First domain provisioned on the mail server.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub stalwart_domain: Option<String>,

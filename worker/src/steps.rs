@@ -1,8 +1,8 @@
 //! Job kinds as lists of steps, from which the engine runs, records and settles jobs.
 //!
 //! A step is an async function that converges one thing to its desired state and returns the result. Delivery is at
-//! least once, so a step reads before it writes. It neither sleeps nor retries: it returns, and the engine schedules the
-//! next attempt.
+//! least once, so a step reads before it writes, unless nothing can be there yet. It neither sleeps nor retries: it
+//! returns, and the engine schedules the next attempt.
 //!
 //! A step's name is stored, so it outlives a deploy. A worker keeps a step that it does not know and leaves the job to a
 //! newer build; so a step that is retired stays registered, as one that is skipped, until no stored job has it.

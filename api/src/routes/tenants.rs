@@ -261,7 +261,7 @@ fn target(tenant: &Tenant) -> Target {
 }
 
 /// Fields that callers do not write.
-const NOT_AUDITED: [&str; 10] = [
+const NOT_AUDITED: [&str; 11] = [
     "_id",
     "revision",
     "updatedAt",
@@ -270,6 +270,7 @@ const NOT_AUDITED: [&str; 10] = [
     "provisioningErrors",
     "conditions",
     "unknownUntil",
+    "freshFor",
     "formerDomains",
     "words",
 ];

@@ -8,13 +8,28 @@ use dezky_shared::{
 use futures::future::join_all;
 use serde_json::{Value, json};
 
-use crate::app::TestApp;
+use crate::app::{TestApp, id_of};
 use crate::client::{Reply, sorted_summaries};
 
 const TRACEPARENT: &str = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01";
 
 async fn edit(app: &TestApp, body: Value) -> Reply {
     app.operator().patch("/tenants/demo", &body).await
+}
+
+#[tokio::test]
+async fn a_new_tenant_is_fresh_for_the_job_that_is_enqueued_with_it() {
+    let app = TestApp::with_operator().await;
+
+    let reply = app.create("acme").await;
+
+    let job = id_of(&reply.body["job"]["id"]);
+    let tenant = app.tenant("acme").await;
+    assert_eq!(tenant.fresh_for, PerUpstream::all(Some(job)));
+    assert!(
+        !tenant.ocis_space_absent,
+        "a worker of an older build searches"
+    );
 }
 
 #[tokio::test]

@@ -317,6 +317,13 @@ impl Job {
         self.attempt + self.snoozes + self.crashes
     }
 
+    /// Whether every attempt before this one recorded the ends of all its steps. One that was rescued, released or
+    /// timed out may have made calls of which no document says anything.
+    pub fn has_recorded_every_attempt(&self) -> bool {
+        let is_recorded = |attempt: &Attempt| attempt.outcome == Attempt::SNOOZE;
+        !self.rescued && self.crashes == 0 && self.attempts.iter().all(is_recorded)
+    }
+
     /// Whether the job is a dry run.
     pub fn is_dry_run(&self) -> bool {
         self.args.get_bool("dryRun").unwrap_or(false)

@@ -81,20 +81,34 @@ impl Settler {
     /// Serves `settlements` until the channel closes.
     pub(super) async fn settle_loop(self: Arc<Self>, mut settlements: mpsc::Receiver<Settlement>) {
         let mut batch = Vec::with_capacity(MAX_BATCH);
-        while let Some(first) = settlements.recv().await {
-            batch.push(first);
-            let window = tokio::time::sleep(self.times.batch_window);
-            tokio::pin!(window);
-            while batch.len() < MAX_BATCH {
-                tokio::select! {
-                    () = &mut window => break,
-                    next = settlements.recv() => match next {
-                        Some(next) => batch.push(next),
-                        None => break,
-                    },
-                }
+        let mut busy = false;
+        while settlements.recv_many(&mut batch, MAX_BATCH).await > 0 {
+            busy |= batch.len() > 1;
+            if busy {
+                // Waiting for more makes fewer and larger batches. One that comes alone is not held up.
+                self.collect(&mut batch, &mut settlements).await;
             }
+            busy = batch.len() > 1;
             self.settle(std::mem::take(&mut batch)).await;
+        }
+    }
+
+    /// Adds further settlements to `batch` until it is full or the batch window is over.
+    async fn collect(
+        &self,
+        batch: &mut Vec<Settlement>,
+        settlements: &mut mpsc::Receiver<Settlement>,
+    ) {
+        let window = tokio::time::sleep(self.times.batch_window);
+        tokio::pin!(window);
+        while batch.len() < MAX_BATCH {
+            tokio::select! {
+                () = &mut window => return,
+                next = settlements.recv() => match next {
+                    Some(next) => batch.push(next),
+                    None => return,
+                },
+            }
         }
     }
 
@@ -224,22 +238,9 @@ impl Settler {
         if settled.is_empty() {
             return;
         }
-        let keys: Vec<String> = settled
-            .iter()
-            // No other job shares a lock key derived from the job's own id.
-            .filter(|settlement| {
-                settlement.lock_key != job_lock_key(settlement.id)
-                    || settlement.outcome == Outcome::Release
-            })
-            .map(|settlement| settlement.lock_key.clone())
-            .collect();
-        if let Err(error) = self.notifier.notify_due(keys).await {
-            tracing::warn!(%error, "Could not search for more due work; leaving it to the sweep");
-        }
-        let mut changes = Vec::new();
+        self.publish_changes(&settled);
+        self.notify_due(&settled).await;
         for settlement in settled {
-            changes.push(DocumentChange::Job(settlement.id));
-            changes.extend(settlement.tenant_id.map(DocumentChange::Tenant));
             if let Some(at) = settlement.outcome.runs_at() {
                 let key = ReadyKey {
                     lock_key: settlement.lock_key.clone(),
@@ -258,7 +259,33 @@ impl Settler {
             // The attempt's task may have been cancelled.
             let _ = settlement.done.send(());
         }
-        self.changes.publish(&changes).await;
+    }
+
+    /// In a task of its own: a request that waits for a job need not wait for the search, too.
+    fn publish_changes(&self, settled: &[Settlement]) {
+        let mut changes = Vec::new();
+        for settlement in settled {
+            changes.push(DocumentChange::Job(settlement.id));
+            changes.extend(settlement.tenant_id.map(DocumentChange::Tenant));
+        }
+        let feed = self.changes.clone();
+        tokio::spawn(async move { feed.publish(&changes).await });
+    }
+
+    /// Adds the lock keys of these settlements that have more due work to the ready sets.
+    async fn notify_due(&self, settled: &[Settlement]) {
+        let keys: Vec<String> = settled
+            .iter()
+            // No other job shares a lock key derived from the job's own id.
+            .filter(|settlement| {
+                settlement.lock_key != job_lock_key(settlement.id)
+                    || settlement.outcome == Outcome::Release
+            })
+            .map(|settlement| settlement.lock_key.clone())
+            .collect();
+        if let Err(error) = self.notifier.notify_due(keys).await {
+            tracing::warn!(%error, "Could not search for more due work; leaving it to the sweep");
+        }
     }
 }
 

@@ -25,6 +25,8 @@ pub struct EngineTimings {
     pub in_doubt_wait: Duration,
     /// Time for which settlements and step records are collected for a batch.
     pub batch_window: Duration,
+    /// Time for which the end of a step waits for the job's other running steps, to be recorded with theirs.
+    pub sibling_window: Duration,
     /// The timeout of a bulk of claims, renewals or settlements, and of single commands that block a loop.
     pub bulk_deadline: Duration,
     /// The period of the rescue, and of clock synchronisation.
@@ -84,6 +86,7 @@ impl Default for EngineTimings {
             yield_after: Duration::from_secs(150),
             in_doubt_wait: Duration::from_secs(30),
             batch_window: Duration::from_millis(5),
+            sibling_window: Duration::from_millis(20),
             bulk_deadline: Duration::from_secs(3),
             rescue_every: Duration::from_secs(10),
             measure_every: Duration::from_secs(15),

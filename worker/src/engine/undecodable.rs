@@ -108,6 +108,8 @@ fn release(times: &EngineTimings) -> Vec<Document> {
             "runAt": { "$add": ["$$NOW", millis(times.lease)] },
             "attempt": { "$max": [0, added("$attempt", (-1).into())] },
             "snoozes": added("$snoozes", 1.into()),
+            // A worker of a newer build may have vanished with it, and left calls without a record.
+            "rescued": true,
             "updatedAt": "$$NOW",
             "revision": added("$revision", 1_i64.into()),
         } },

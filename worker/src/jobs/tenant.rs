@@ -1,6 +1,7 @@
 //! Tenant convergence: one parallel step per upstream brings it to the desired state of the tenant's document.
 
 mod authentik;
+mod freshness;
 mod members;
 mod ocis;
 mod read_only;

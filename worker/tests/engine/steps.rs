@@ -1,5 +1,7 @@
 //! Steps: independent results, recorded atomically.
 
+use std::time::Duration;
+
 use dezky_shared::{
     queue::{
         error_code::ErrorCode,
@@ -29,7 +31,8 @@ fn registry(scripts: &[Script; 3]) -> Registry {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn steps_that_end_during_a_write_are_recorded_together() {
-    let harness = Harness::new().await;
+    let mut harness = Harness::new().await;
+    harness.times.sibling_window = Duration::ZERO;
     let tenant = harness.add_tenant("acme", &[]).await;
     let job = harness.enqueue(&Joining::of(&tenant)).await;
     let scripts = [(); 3].map(|()| Script::blocking([]));
@@ -59,6 +62,31 @@ async fn steps_that_end_during_a_write_are_recorded_together() {
 
     // Enqueued, claimed, the first step, the others, settled.
     assert_eq!(job.revision, 5);
+    assert_eq!(harness.tenant(tenant.id).await.status, TenantStatus::Active);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn steps_that_end_within_the_sibling_window_are_recorded_together_at_the_end_of_the_last() {
+    let mut harness = Harness::new().await;
+    // Longer than any test waits: the end of the last step has to end it.
+    harness.times.sibling_window = Duration::from_hours(1);
+    let tenant = harness.add_tenant("acme", &[]).await;
+    let job = harness.enqueue(&Joining::of(&tenant)).await;
+    let scripts = [(); 3].map(|()| Script::blocking([]));
+    let worker = harness.worker_of("worker", registry(&scripts), 8);
+    for script in &scripts {
+        script.until_runs(1).await;
+    }
+
+    for script in &scripts {
+        script.release(1);
+        until(async || script.running(), |running| *running == 0).await;
+    }
+    let job = harness.finished(job.id).await;
+    worker.stop().await;
+
+    // Enqueued, claimed, all steps, settled.
+    assert_eq!(job.revision, 4);
     assert_eq!(harness.tenant(tenant.id).await.status, TenantStatus::Active);
 }
 
@@ -97,7 +125,7 @@ async fn a_step_that_is_not_due_does_not_block_the_others() {
     let harness = Harness::new().await;
     let tenant = harness.add_tenant("acme", &[]).await;
     let job = harness.enqueue(&Joining::of(&tenant)).await;
-    let hour = std::time::Duration::from_hours(1);
+    let hour = Duration::from_hours(1);
     let scripts = [
         Script::new([]),
         Script::new([Scripted::FailFor(ErrorCode::UpstreamRateLimited, hour)]),
@@ -179,7 +207,7 @@ async fn a_panic_fails_the_step() {
         panic!("scripted panic before the future")
     }
     let mut harness = Harness::new().await;
-    harness.times.retry_base = std::time::Duration::from_mins(10);
+    harness.times.retry_base = Duration::from_mins(10);
     let job = harness.enqueue(&Lone { n: 1 }).await;
     let steps = Steps::parallel()
         .step("later", Script::new([Scripted::Panic]).step())

@@ -51,6 +51,11 @@ async fn provisioning_survives_a_failure_of_each_call() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn provisioning_after_unknown_attempts_survives_a_failure_of_each_call() {
+    each_call_fails(&scenarios::PROVISION_UNKNOWN).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn provisioning_a_change_survives_a_failure_of_each_call() {
     each_call_fails(&scenarios::PROVISION_CHANGED).await;
 }

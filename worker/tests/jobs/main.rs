@@ -15,6 +15,7 @@ mod deprovision;
 mod domain_claims;
 mod fail_each;
 mod fan_out;
+mod fresh_tenants;
 mod import_members;
 mod integrations;
 mod invoicing;

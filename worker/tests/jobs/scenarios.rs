@@ -23,7 +23,6 @@ use dezky_shared::{
         },
         job::{Job, JobArgs as _},
     },
-    tenant::Owner,
 };
 use dezky_sim::{ocis::Role, stalwart::StalwartSim};
 use futures::{FutureExt as _, future::LocalBoxFuture};
@@ -96,6 +95,13 @@ impl Scene {
 }
 
 pub(crate) const PROVISION: Scenario = Scenario {
+    kind: ProvisionTenant::KIND,
+    prepare: |world| ordered(world).boxed_local(),
+    enqueue: |world, scene| world.provision_first(scene.tenant).boxed_local(),
+};
+
+/// Provisions a tenant of which no document tells whether an earlier attempt has created anything.
+pub(crate) const PROVISION_UNKNOWN: Scenario = Scenario {
     kind: ProvisionTenant::KIND,
     prepare: |world| ordered(world).boxed_local(),
     enqueue: |world, scene| world.provision(scene.tenant).boxed_local(),
@@ -290,8 +296,9 @@ pub(crate) const RESET_MFA: Scenario = Scenario {
     },
 };
 
-pub(crate) const ALL: [&Scenario; 51] = [
+pub(crate) const ALL: [&Scenario; 52] = [
     &PROVISION,
+    &PROVISION_UNKNOWN,
     &PROVISION_CHANGED,
     &RECONCILE,
     &RECONCILE_SUSPENDED,
@@ -412,18 +419,10 @@ async fn shared_member(world: &World) -> Scene {
 }
 
 async fn ordered(world: &World) -> Scene {
+    let owner = Some("owner@acme.test");
     let harness = &world.harness;
-    let tenant = harness.add_tenant("acme", &["acme.test"]).await;
-    harness
-        .change_tenant(tenant.id, |tenant| {
-            tenant.owner = Some(Owner {
-                email: "owner@acme.test".to_owned(),
-                name: "Olive Owner".to_owned(),
-                subject: None,
-            });
-        })
-        .await;
-    Scene::of(tenant.id)
+    let tenant = harness.add_fresh_tenant("acme", &["acme.test"], owner);
+    Scene::of(tenant.await.id)
 }
 
 async fn changed(world: &World) -> Scene {

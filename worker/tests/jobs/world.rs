@@ -96,6 +96,11 @@ impl World {
             .await
     }
 
+    /// Enqueues the job for which a new tenant is fresh.
+    pub(crate) async fn provision_first(&self, id: TenantId) -> Job {
+        self.harness.enqueue_first(&self.tenant(id).await).await
+    }
+
     pub(crate) async fn suspend(&self, id: TenantId) -> Job {
         self.harness
             .change_tenant(id, |tenant| tenant.status = TenantStatus::Suspended)

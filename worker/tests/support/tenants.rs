@@ -6,10 +6,10 @@ use dezky_shared::{
     branding::TenantBranding,
     domain::Domain,
     id::{JobId, TenantId},
-    queue::args::ProvisionTenant,
+    queue::{args::ProvisionTenant, job::Job},
     security_policy::SecurityPolicy,
-    store::{TransactionError, VersionedRepository as _},
-    tenant::{PerUpstream, ProvisioningState, Tenant, TenantStatus},
+    store::{TransactionError, VersionedRepository as _, jobs::NewJob},
+    tenant::{Owner, PerUpstream, ProvisioningState, Tenant, TenantStatus},
     upstream::Upstream,
 };
 use futures::FutureExt as _;
@@ -17,10 +17,58 @@ use futures::FutureExt as _;
 use super::Harness;
 
 impl Harness {
-    /// Adds a tenant that has not been provisioned.
+    /// Adds a tenant that has not been provisioned, as of an older build: it is fresh for no job.
     pub(crate) async fn add_tenant(&self, slug: &str, domains: &[&str]) -> Tenant {
+        let tenant = new_tenant(slug, domains, self.context.store.now());
+        self.insert_tenant(tenant).await
+    }
+
+    /// Adds a new tenant, with an owner if `owner` is an address. Its [first job](Self::enqueue_first) is still to come.
+    pub(crate) async fn add_fresh_tenant(
+        &self,
+        slug: &str,
+        domains: &[&str],
+        owner: Option<&str>,
+    ) -> Tenant {
+        let tenant = Tenant {
+            owner: owner.map(|email| Owner {
+                email: email.to_owned(),
+                name: "Olive Owner".to_owned(),
+                subject: None,
+            }),
+            ocis_space_absent: false,
+            fresh_for: PerUpstream::all(Some(JobId::new())),
+            ..new_tenant(slug, domains, self.context.store.now())
+        };
+        self.insert_tenant(tenant).await
+    }
+
+    /// Enqueues the job for which a new tenant is fresh.
+    pub(crate) async fn enqueue_first(&self, tenant: &Tenant) -> Job {
+        self.enqueue_first_with(tenant, |_| ()).await
+    }
+
+    /// As [`enqueue_first`](Self::enqueue_first), with a history of earlier attempts.
+    pub(crate) async fn enqueue_first_with(
+        &self,
+        tenant: &Tenant,
+        history: impl FnOnce(&mut Job),
+    ) -> Job {
+        let args = ProvisionTenant {
+            tenant_id: tenant.id,
+        };
+        let new = NewJob::new(&args, "test", self.context.store.now()).unwrap();
+        let mut job = new.job().clone();
+        job.id = tenant.fresh_for.ocis.unwrap();
+        history(&mut job);
+        let jobs = self.context.store.collection::<Job>("jobs");
+        jobs.insert_one(&job).await.unwrap();
+        self.context.ready.notify(std::slice::from_ref(&job)).await;
+        job
+    }
+
+    async fn insert_tenant(&self, mut tenant: Tenant) -> Tenant {
         let now = self.context.store.now();
-        let mut tenant = new_tenant(slug, domains, now);
         tenant.set_pending(&Upstream::ALL, now);
         let added: Result<(), TransactionError<()>> = self
             .context
@@ -103,7 +151,7 @@ impl Harness {
     pub(crate) async fn forget_space(&self, id: TenantId) {
         let tenants = self.context.store.collection::<Document>("tenants");
         let forgotten = doc! {
-            "$unset": { "ocisSpaceId": "", "ocisSpaceAbsent": "" },
+            "$unset": { "ocisSpaceId": "", "ocisSpaceAbsent": "", "freshFor": "" },
             "$inc": { "revision": 1_i64 },
         };
         let updated = tenants.update_one(doc! { "_id": id }, forgotten).await;
@@ -135,6 +183,7 @@ fn new_tenant(slug: &str, domains: &[&str], now: DateTime) -> Tenant {
         authentik_group_id: None,
         ocis_space_id: None,
         ocis_space_absent: true,
+        fresh_for: PerUpstream::default(),
         stalwart_domain: None,
         mail_domains: Vec::new(),
         stripe_customer_id: None,

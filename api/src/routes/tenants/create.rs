@@ -6,7 +6,7 @@ use dezky_shared::{
     audit::{Action, AuditEvent},
     billing::{BillingInfo, Plan},
     branding::TenantBranding,
-    id::{PartnerId, TenantId},
+    id::{JobId, PartnerId, TenantId},
     platform::change_feed::DocumentChange,
     queue::{args::ProvisionTenant, job::Job},
     security_policy::SecurityPolicy,
@@ -139,9 +139,9 @@ impl NewTenant {
         }
     }
 
-    fn tenant(&self, id: TenantId, now: DateTime) -> Tenant {
+    fn tenant(&self, id: TenantId, first_job: JobId, now: DateTime) -> Tenant {
         let plan = self.plan.unwrap_or(Plan::Starter);
-        let mut tenant = pending(id, &self.slug, &self.name, plan, now);
+        let mut tenant = pending(id, &self.slug, &self.name, plan, first_job, now);
         tenant.domains.clone_from(&self.domains);
         tenant.primary_domain = self.domains.first().cloned();
         tenant.partner_id = self.partner_id;
@@ -153,8 +153,15 @@ impl NewTenant {
     }
 }
 
-/// A new tenant that no upstream has been provisioned for.
-pub(crate) fn pending(id: TenantId, slug: &str, name: &str, plan: Plan, now: DateTime) -> Tenant {
+/// A new tenant that no upstream has been provisioned for. Its first job is inserted in the same transaction.
+pub(crate) fn pending(
+    id: TenantId,
+    slug: &str,
+    name: &str,
+    plan: Plan,
+    first_job: JobId,
+    now: DateTime,
+) -> Tenant {
     let mut tenant = Tenant {
         id,
         slug: slug.to_owned(),
@@ -172,7 +179,9 @@ pub(crate) fn pending(id: TenantId, slug: &str, name: &str, plan: Plan, now: Dat
         owner: None,
         authentik_group_id: None,
         ocis_space_id: None,
-        ocis_space_absent: true,
+        // Workers of older builds do not know the first job, and have to search.
+        ocis_space_absent: false,
+        fresh_for: PerUpstream::all(Some(first_job)),
         stalwart_domain: None,
         mail_domains: Vec::new(),
         stripe_customer_id: None,
@@ -252,7 +261,8 @@ impl Command for Create<'_> {
     ) -> Result<CommandOutput, Rollback> {
         let app = runner.app;
         let now = app.store.now();
-        let mut tenant = self.new.tenant(self.id, now);
+        let job = self.provision(runner, now)?;
+        let mut tenant = self.new.tenant(self.id, job.job().id, now);
         partner::ensure_partner_active(runner, session, &tenant).await?;
         app.db.tenants.insert(session, &tenant).await?;
         let mut lost_claims = Vec::new();
@@ -265,9 +275,7 @@ impl Command for Create<'_> {
         if self.is_self_service {
             events.push(self.grant_ownership(session, runner, &tenant, now).await?);
         }
-        let job = runner
-            .enqueue_new(session, self.provision(runner, now)?)
-            .await?;
+        let job = runner.enqueue_new(session, job).await?;
         let output = self.output(runner, &tenant, job, now)?;
         Ok(output.with_events(events))
     }
@@ -282,9 +290,10 @@ impl Command for Create<'_> {
         }
         let app = runner.app;
         let now = app.store.now();
-        let tenant = self.new.tenant(self.id, now);
+        let job = self.provision(runner, now)?;
+        let tenant = self.new.tenant(self.id, job.job().id, now);
         app.db.tenants.insert_in_group(inserts, &tenant)?;
-        let job = runner.enqueue_in_group(inserts, self.provision(runner, now)?)?;
+        let job = runner.enqueue_in_group(inserts, job)?;
         self.output(runner, &tenant, job, now).map(Some)
     }
 }

@@ -105,12 +105,12 @@ impl Isolation<'_> {
         Ok(hits() - before)
     }
 
-    /// Lets the first attempt search for the space, as if an earlier create could have made one. Otherwise it records
-    /// the create in MongoDB first, which it cannot while it is isolated.
+    /// Lets the first attempt search for the space, as if an earlier create could have made one. Otherwise it creates one
+    /// at once, before it is isolated.
     async fn let_it_search(&self, tenant: &CreatedTenant) -> anyhow::Result<()> {
         let by_slug = doc! { "slug": &tenant.slug };
         let change = doc! {
-            "$unset": { "ocisSpaceAbsent": "" },
+            "$unset": { "ocisSpaceAbsent": "", "freshFor": "" },
             "$inc": { "revision": 1_i64 },
         };
         let changed = self.primary.run(async |database| {

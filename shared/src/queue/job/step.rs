@@ -165,6 +165,11 @@ pub struct Attempt {
     pub upstream_request_ids: Vec<String>,
 }
 
+impl Attempt {
+    /// Outcome of an attempt after which the job runs again later, uncharged: all its steps recorded how they ended.
+    pub const SNOOZE: &'static str = "snooze";
+}
+
 /// Progress of a long job, or of one of its steps.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Progress {

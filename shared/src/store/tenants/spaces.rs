@@ -69,13 +69,23 @@ impl TenantRepository {
         self.update_fields(session, id, stored).await
     }
 
-    /// Records that a create of a space is about to be sent for this tenant.
+    /// Records that a create of a space is about to be sent for this tenant, by a job for which it is not fresh.
     pub async fn set_ocis_space_requested(
         &self,
         session: &mut ClientSession,
         id: TenantId,
     ) -> Result<(), StoreError> {
-        let requested = doc! { "$unset": { "ocisSpaceAbsent": "" } };
+        let requested = doc! { "$unset": { "ocisSpaceAbsent": "", "freshFor.ocis": "" } };
         self.update_fields(session, id, requested).await
+    }
+
+    /// Records that an attempt may have called any upstream for this tenant.
+    pub async fn end_freshness(
+        &self,
+        session: &mut ClientSession,
+        id: TenantId,
+    ) -> Result<(), StoreError> {
+        let called = doc! { "$unset": { "freshFor": "" } };
+        self.update_fields(session, id, called).await
     }
 }

@@ -31,7 +31,7 @@ pub use self::{
         is_open, is_restricted,
     },
     devices::MfaDevice,
-    groups::Group,
+    groups::{GROUP_CREATED, Group},
     members::MemberAccount,
     sessions::EndedSessions,
     suspension::Freeze,

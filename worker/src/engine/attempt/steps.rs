@@ -41,6 +41,8 @@ struct AttemptState {
     running: Vec<StepRun>,
     /// Ends that are not recorded yet.
     ended: Vec<StepEnd>,
+    /// When these ends are recorded, although other steps are running.
+    record_at: Option<Instant>,
     charged: bool,
     /// Whether a step is done since the attempt began.
     has_advanced: bool,
@@ -52,6 +54,26 @@ struct AttemptState {
 }
 
 impl AttemptState {
+    /// Adds the end of a step, to be recorded within `window`.
+    fn add(&mut self, end: StepEnd, window: Duration) {
+        self.running.retain(|step| step.index != end.index);
+        self.charged |= end.charged;
+        self.has_advanced |= end.step.state.is_done();
+        self.record_at
+            .get_or_insert_with(|| Instant::now() + window);
+        self.ended.push(end);
+    }
+
+    /// The ends to record now: those whose window is over, or if `all` steps have ended, those that are left.
+    fn take_due(&mut self, all: bool) -> Option<Vec<StepEnd>> {
+        let is_due = all || self.record_at.is_some_and(|at| at <= Instant::now());
+        if self.ended.is_empty() || !is_due {
+            return None;
+        }
+        self.record_at = None;
+        Some(std::mem::take(&mut self.ended))
+    }
+
     /// Takes over the recorded steps. The job is settled from recorded steps only, so that its target agrees.
     fn take_over(&mut self, written: Written, job: &mut Job) -> Result<(), Interruption> {
         match written.result {
@@ -113,6 +135,7 @@ impl AttemptRun {
             },
             running,
             ended: Vec::new(),
+            record_at: None,
             charged: false,
             has_advanced: false,
             cancel_requested: false,
@@ -163,13 +186,12 @@ impl AttemptRun {
         let timeout = self.runner.times.attempt_timeout;
         let mut interruption = Box::pin(self.interruption(timeout));
         loop {
-            // Steps that end during a record are recorded together, by the next. If the job reports to no target, the
-            // last are left to the settlement.
+            // Steps that end shortly after each other, or during a record, are recorded together. If the job reports to
+            // no target, the last are left to the settlement.
             if recording.is_none()
-                && !state.ended.is_empty()
                 && (state.holder.reporting.is_some() || !tasks.is_empty())
+                && let Some(ends) = state.take_due(tasks.is_empty())
             {
-                let ends = std::mem::take(&mut state.ended);
                 *recording = Some(self.record(job, state, ends));
             }
             if recording.is_none() && tasks.is_empty() {
@@ -177,12 +199,10 @@ impl AttemptRun {
             }
             tokio::select! {
                 Some(end) = tasks.next(), if !tasks.is_empty() => {
-                    state.running.retain(|step| step.index != end.index);
-                    state.charged |= end.charged;
-                    state.has_advanced |= end.step.state.is_done();
                     self.attempted |= end.attempted;
-                    state.ended.push(end);
+                    state.add(end, self.runner.times.sibling_window);
                 }
+                () = reached(state.record_at), if recording.is_none() => {}
                 written = in_progress(recording) => {
                     *recording = None;
                     if let Err(interruption) = state.take_over(written, job) {
@@ -367,6 +387,14 @@ async fn record(
             steps,
             in_doubt_until,
         };
+    }
+}
+
+/// Resolves at this time, if there is one.
+async fn reached(time: Option<Instant>) {
+    match time {
+        Some(time) => tokio::time::sleep_until(time).await,
+        None => std::future::pending().await,
     }
 }
 

@@ -24,7 +24,7 @@ const LISTED_ATTEMPTS: i32 = 20;
 const RELEASE: &str = "release";
 
 /// The outcome of snoozed attempts in a job's document.
-const SNOOZE: &str = "snooze";
+const SNOOZE: &str = Attempt::SNOOZE;
 
 /// The number of a job's last attempts that were released in a row.
 pub(in crate::engine) fn releases_in_a_row(attempts: &[Attempt]) -> i32 {

@@ -9,11 +9,15 @@ use dezky_shared::{
     tenant::{DesiredState, Owner, Tenant, reason},
     upstream::Upstream,
 };
-use dezky_upstreams::clients::authentik::{Authentik, Freeze, Group, User};
+use dezky_upstreams::clients::{
+    Ensured,
+    authentik::{Authentik, Freeze, GROUP_CREATED, Group, User},
+};
 use futures::TryFutureExt as _;
 
 use super::{
     applies, converged_reason,
+    freshness::is_fresh,
     members::{Listed, remove_all as remove_members, repair},
     tenant_of,
 };
@@ -50,13 +54,10 @@ async fn provision(
     tenant: &Tenant,
     desired_state: DesiredState,
 ) -> Result<StepSuccess, StepFailure> {
-    let id = tenant.id.to_string();
-    let known = tenant.authentik_group_id.as_deref();
     let mut work = ItemWork::resume(run, Upstream::Authentik.name());
-    let ensured = client
-        .ensure_group(&tenant.slug, &id, known, run.mode)
-        .await?;
+    let TenantGroup { ensured, is_new } = TenantGroup::ensure(run, client, tenant).await?;
     work.changes.extend(ensured.changes);
+    let mut admitted = None;
     if let Some(group) = &ensured.value {
         work.refs.authentik_group_id = Some(Some(group.id.clone()));
     }
@@ -66,15 +67,26 @@ async fn provision(
         .filter(|owner| owner.subject.is_none())
     {
         let group = ensured.value.as_ref();
-        let subject = ensure_owner(run, client, tenant, group, owner, &mut work).await?;
-        work.refs.owner_subject = subject;
+        admitted = ensure_owner(run, client, tenant, group, owner, &mut work).await?;
+        work.refs.owner_subject = admitted.as_ref().map(|user| user.uuid.clone());
     }
     if let Some(group) = &ensured.value {
         app::converge_all(run, client, tenant, &group.id, desired_state, &mut work).await?;
-        let members = client.list_members(&group.id).await?;
+        let members = if is_new {
+            admitted.into_iter().collect()
+        } else {
+            client.list_members(&group.id).await?
+        };
         let listed = Listed::accounts(&members);
         match desired_state {
-            DesiredState::Active => unfreeze(run, client, tenant, members, &mut work).await?,
+            DesiredState::Active => {
+                let frozen = if is_new {
+                    Vec::new()
+                } else {
+                    client.list_frozen(&tenant.id.to_string()).await?
+                };
+                unfreeze(run, client, members, frozen, &mut work).await?;
+            }
             _ => freeze(run, client, tenant, members, &mut work).await?,
         }
         if !work.is_unfinished() {
@@ -85,8 +97,43 @@ async fn provision(
     work.finish(converged_reason(desired_state))
 }
 
+/// The tenant's group as this attempt ensured it.
+struct TenantGroup {
+    ensured: Ensured<Group>,
+    /// Whether it was created just now for a fresh tenant: it has no members, and the tenant has frozen no account.
+    is_new: bool,
+}
+
+impl TenantGroup {
+    async fn ensure(
+        run: &StepContext,
+        client: &Authentik,
+        tenant: &Tenant,
+    ) -> Result<Self, StepFailure> {
+        let id = tenant.id.to_string();
+        if is_fresh(run, tenant, Upstream::Authentik)
+            && let Some(group) = client.create_tenant_group(&tenant.slug, &id).await?
+        {
+            let ensured = Ensured {
+                value: Some(group),
+                changes: vec![GROUP_CREATED.to_owned()],
+            };
+            return Ok(Self {
+                ensured,
+                is_new: true,
+            });
+        }
+        let known = tenant.authentik_group_id.as_deref();
+        let ensured = client.ensure_group(&tenant.slug, &id, known, run.mode);
+        Ok(Self {
+            ensured: ensured.await?,
+            is_new: false,
+        })
+    }
+}
+
 /// Ensures the owner's account and adds it to the group, once: an owner who is removed from the group later is not
-/// added again. Returns the owner's subject, unless that failed for the owner alone.
+/// added again. Returns the owner's account as a member, unless that failed for the owner alone.
 async fn ensure_owner(
     run: &StepContext,
     client: &Authentik,
@@ -94,14 +141,14 @@ async fn ensure_owner(
     group: Option<&Group>,
     owner: &Owner,
     work: &mut ItemWork<'_>,
-) -> Result<Option<String>, StepFailure> {
+) -> Result<Option<User>, StepFailure> {
     const ADDED: &str = "owner added to the group";
     let Some(group) = group.filter(|_| applies(run.mode)) else {
         work.changes.push(ADDED.to_owned());
         return Ok(None);
     };
     let ensured = client.ensure_user(&owner.email, &owner.name).await;
-    let Some(user) = work.capture(ensured)? else {
+    let Some(mut user) = work.capture(ensured)? else {
         return Ok(None);
     };
     let login = owner.email.to_lowercase();
@@ -124,7 +171,8 @@ async fn ensure_owner(
         return Ok(None);
     }
     work.changes.push(ADDED.to_owned());
-    Ok(Some(user.uuid))
+    user.groups.push(group.id.clone());
+    Ok(Some(user))
 }
 
 /// Blocks sign-in for all members, except [exempt](Exempt) ones: first for those who can sign in now. Then ends the
@@ -181,21 +229,19 @@ async fn end_sessions(
         .await
 }
 
-/// Restores sign-in. For members of this active tenant, freezes by any tenant are lifted; for former members, only this
-/// tenant's.
+/// Restores sign-in. For members of this active tenant, freezes by any tenant are lifted; for former members, which are
+/// among those that it has `frozen`, only this tenant's.
 async fn unfreeze(
     run: &StepContext,
     client: &Authentik,
-    tenant: &Tenant,
     members: Vec<User>,
+    mut frozen: Vec<User>,
     work: &mut ItemWork<'_>,
 ) -> Result<(), StepFailure> {
-    let id = tenant.id.to_string();
-    let mut former_members = client.list_frozen(&id).await?;
     let present: BTreeSet<i64> = members.iter().map(|member| member.pk).collect();
-    former_members.retain(|user| !present.contains(&user.pk));
+    frozen.retain(|user| !present.contains(&user.pk));
     let all = members.len();
-    let users = members.into_iter().chain(former_members);
+    let users = members.into_iter().chain(frozen);
     let frozen: Vec<User> = users.filter(|user| !user.frozen_by().is_empty()).collect();
     work.begin("members resumed", all.saturating_sub(frozen.len()), all);
     let unfreezing = async |user: &User| {

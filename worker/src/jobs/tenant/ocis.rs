@@ -13,6 +13,7 @@ use futures::FutureExt as _;
 use self::identity::Located;
 use super::{
     applies, converged_reason,
+    freshness::is_fresh,
     members::{self, Listed},
     status::TenantRefs,
     tenant_of,
@@ -32,6 +33,7 @@ pub(super) async fn converge(run: StepContext) -> Result<StepSuccess, StepFailur
         run: &run,
         tenant,
         tenant_id: tenant.id.to_string(),
+        is_fresh: is_fresh(&run, tenant, Upstream::Ocis),
         quota: run.ctx.allowances.of_plan(tenant.plan).await?.space_quota(),
         client: client.with_deadline(&run.deadline),
     };
@@ -73,6 +75,8 @@ struct SpaceStep<'a> {
     run: &'a StepContext,
     tenant: &'a Tenant,
     tenant_id: String,
+    /// Whether no space was requested for the tenant before this attempt.
+    is_fresh: bool,
     /// Quota of the plan's allowance in bytes; 0 is unlimited.
     quota: u64,
     client: Ocis,
@@ -108,14 +112,14 @@ impl SpaceStep<'_> {
         Ok((Some(space.id), changes))
     }
 
-    /// Creates the space. What the tenant's document says about creates is written first, so that after a crash the next
-    /// attempt looks for the space.
+    /// Creates the space. That a create may have happened is written first, so that after a crash the next attempt looks
+    /// for the space: for a fresh tenant, the claim of the job says it.
     async fn create(
         &self,
         located: &Located,
         changes: &mut Vec<String>,
     ) -> Result<Space, StepFailure> {
-        if *located == Located::Absent {
+        if !self.is_fresh && self.is_noted_as_absent() {
             self.note_create().await?;
         }
         let created = self
@@ -136,6 +140,11 @@ impl SpaceStep<'_> {
             }
             _ => Ok(created),
         }
+    }
+
+    /// Whether a later attempt could take from the tenant's document that there is no space.
+    fn is_noted_as_absent(&self) -> bool {
+        self.tenant.ocis_space_absent || self.tenant.fresh_for.ocis.is_some()
     }
 
     /// Records that a create is about to be sent.

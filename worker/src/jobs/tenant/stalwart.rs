@@ -12,6 +12,7 @@ use dezky_upstreams::clients::{
 
 use super::{
     applies, converged_reason,
+    freshness::is_fresh,
     members::{Listed, repair},
     status::TenantRefs,
     tenant_of,
@@ -34,6 +35,9 @@ pub(super) async fn converge(run: StepContext) -> Result<StepSuccess, StepFailur
         return Ok(without_domains(reason::NO_DOMAIN));
     }
     let client = client.with_deadline(&run.deadline);
+    if desired_state != DesiredState::Gone && has_no_domain_yet(&run, tenant) {
+        return provision(&run, &client, tenant, desired_state, None).await;
+    }
     let id = tenant.id.to_string();
     let owned = client.list_domains(&id, &tenant.mail_domains).await?;
     match desired_state {
@@ -41,9 +45,17 @@ pub(super) async fn converge(run: StepContext) -> Result<StepSuccess, StepFailur
         DesiredState::Gone => remove(&run, &client, &owned).await,
         _ if has_none && owned.is_empty() => Ok(without_domains(reason::NO_DOMAIN)),
         DesiredState::Active | DesiredState::Suspended => {
-            provision(&run, &client, tenant, desired_state, owned).await
+            provision(&run, &client, tenant, desired_state, Some(owned)).await
         }
     }
+}
+
+/// Whether the mail server has no domain of the tenant, except one that the job of a domain has provisioned.
+fn has_no_domain_yet(run: &StepContext, tenant: &Tenant) -> bool {
+    is_fresh(run, tenant, Upstream::Stalwart)
+        && !tenant.domains.is_empty()
+        && tenant.former_domains.is_empty()
+        && tenant.mail_domains.is_empty()
 }
 
 fn without_domains(reason: &'static str) -> StepSuccess {
@@ -54,13 +66,14 @@ fn without_domains(reason: &'static str) -> StepSuccess {
 }
 
 /// Ensures the tenant's domains, and the access to the mailboxes of all its domains: of those being removed, and of those
-/// that an operator renamed, too.
+/// that an operator renamed, too. `owned` are the domains that the tenant has; `None` if it has none yet, so that they are
+/// created without a look-up.
 async fn provision(
     run: &StepContext,
     client: &Stalwart,
     tenant: &Tenant,
     desired_state: DesiredState,
-    owned: Vec<Domain>,
+    owned: Option<Vec<Domain>>,
 ) -> Result<StepSuccess, StepFailure> {
     let claims = run.ctx.domains.list_owned(tenant.id).await?;
     let mut work = ItemWork::resume(run, Upstream::Stalwart.name());
@@ -72,14 +85,20 @@ async fn provision(
             continue;
         }
         let desired = domain::desired(tenant, name, claim);
-        let result = client
-            .ensure_domain(&desired.as_ref(), &owned, run.mode)
-            .await;
+        let result = match &owned {
+            None => client.create_domain(&desired.as_ref()).await,
+            Some(owned) => {
+                client
+                    .ensure_domain(&desired.as_ref(), owned, run.mode)
+                    .await
+            }
+        };
         if let Some(result) = work.capture(result)? {
             work.changes.extend(result.changes.iter().cloned());
             ensured.push((name, result));
         }
     }
+    let owned = owned.unwrap_or_default();
     let served = remove_former(run, client, tenant, owned, &ensured, &mut work).await?;
     work.refs.stalwart_domain = Some(tenant.domains.first().cloned());
     work.refs.mail_domains = Some(mail_domains(tenant, &served, &ensured));
@@ -193,7 +212,7 @@ fn ensured_as<'a>(claim: &Claim, ensured: &'a EnsuredDomains<'_>) -> Option<&'a 
 }
 
 /// Freezes the mailboxes of the domains, or unfreezes those that a suspension froze, page by page. Returns the mailboxes as
-/// they were listed.
+/// they were listed. A domain that was just created has none.
 async fn set_access(
     run: &StepContext,
     client: &Stalwart,
@@ -207,7 +226,7 @@ async fn set_access(
         _ => "mailboxes closed",
     };
     let (mut before, mut total) = (0, 0);
-    for domain in domains {
+    for domain in domains.iter().filter(|domain| !domain.is_new) {
         let mut next = Some(0);
         while let Some(position) = next {
             if !work.has_time() {

@@ -122,7 +122,7 @@ impl StepSink for TenantSink {
             });
             let Some(mut current) = current else {
                 ctx.tenants.unlock(session, tenant.id).await?;
-                record_facts(ctx, session, tenant.id, report.ends).await?;
+                record_facts(ctx, session, tenant, report.ends).await?;
                 return Ok(Reported::Outdated);
             };
             let mut effects = SideEffects::default();
@@ -185,18 +185,23 @@ impl StepSink for TenantSink {
     }
 }
 
-/// Records what holds whichever state a later job converges to: writes in doubt, and the id of a space that was found or
-/// created, which could otherwise only be found in the list of all.
+/// Records what holds whichever state a later job converges to: writes in doubt, the end of the tenant's freshness, and the
+/// id of a space that was found or created, which could otherwise only be found in the list of all.
 async fn record_facts(
     ctx: &Context,
     session: &mut ClientSession,
-    tenant: TenantId,
+    tenant: &Tenant,
     ends: &[StepEnd],
 ) -> Result<(), StoreError> {
-    record_in_doubt(ctx, session, tenant, ends).await?;
+    let id = tenant.id;
+    record_in_doubt(ctx, session, id, ends).await?;
+    // At every upstream: a job that starts over does not list the attempt, whose other steps may be interrupted.
+    if tenant.fresh_for != PerUpstream::default() {
+        ctx.tenants.end_freshness(session, id).await?;
+    }
     for end in ends {
         if let Some(Some(space)) = refs_of(end).and_then(|refs| refs.ocis_space_id.as_ref()) {
-            ctx.tenants.set_ocis_space(session, tenant, space).await?;
+            ctx.tenants.set_ocis_space(session, id, space).await?;
         }
     }
     Ok(())
@@ -359,8 +364,12 @@ fn refs_of(end: &StepEnd) -> Option<&TenantRefs> {
     end.success.as_ref()?.refs()
 }
 
-/// Applies the end of a step: in-doubt writes, provisioning state, condition and upstream ids.
+/// Applies the end of a step: in-doubt writes, provisioning state, condition, the end of freshness and upstream ids.
 fn apply_step(tenant: &mut Tenant, end: &StepEnd, now: DateTime) {
+    let upstream = end.upstream.filter(|upstream| upstream.is_provisioned());
+    if let Some(upstream) = upstream.filter(|_| end.attempted) {
+        *tenant.fresh_for.get_mut(upstream) = None;
+    }
     let mut status = StepStatus {
         generation: tenant.generation,
         status: &mut tenant.provisioning_status,

@@ -10,7 +10,7 @@ use dezky_shared::{
         args::{IssueInvoice, SetDefaultCard, SettleInvoice, VoidInvoice},
         job::JobArgs,
     },
-    tenant::{Owner, TenantStatus},
+    tenant::TenantStatus,
 };
 use dezky_sim::{ocis::Role, stalwart::StalwartSim};
 use futures::{FutureExt as _, future::LocalBoxFuture};
@@ -118,21 +118,13 @@ async fn finished(world: &World, args: &impl JobArgs) {
 }
 
 async fn begin(world: &World) -> TenantId {
-    let tenant = world
-        .harness
-        .add_tenant("acme", &["acme.test", "acme-mail.test"])
-        .await;
+    let domains = ["acme.test", "acme-mail.test"];
+    let owner = Some("owner@acme.test");
+    let harness = &world.harness;
+    let tenant = harness.add_fresh_tenant("acme", &domains, owner).await;
     world
-        .harness
-        .change_tenant(tenant.id, |tenant| {
-            tenant.owner = Some(Owner {
-                email: "owner@acme.test".to_owned(),
-                name: "Olive Owner".to_owned(),
-                subject: None,
-            });
-        })
+        .completed(&world.provision_first(tenant.id).await)
         .await;
-    world.completed(&world.provision(tenant.id).await).await;
     tenant.id
 }
 

@@ -21,6 +21,7 @@ const BY_ID: &str = "
     queues.set_pause schedule_ledger.run_due snapshots.add_missing report_months.add_first_payments
     report_months.replace_month storage_reports.delete storage_reports.set_files storage_reports.set_files_many
     storage_reports.set_mail stripe_calls.begin stripe_calls.end tenants.confirm_missing tenants.lock_by_slug
+    tenants.end_freshness
     tenants.set_ocis_space tenants.set_ocis_space_requested tenants.set_unknown_until upstreams.claim_probe
     upstreams.end_pause upstreams.mark_accepted upstreams.mark_refused upstreams.mark_released upstreams.pause
     billing_cursors.events billing_cursors.set_events setup_intents.find setup_intents.hand_over setup_intents.insert

@@ -13,6 +13,9 @@ use crate::clients::{ClientError, Ensured, Mode, Operation};
 /// Otherwise, the response of every group includes its members.
 const WITHOUT_MEMBERS: (&str, &str) = ("include_users", "false");
 
+/// Change reported for a new group.
+pub const GROUP_CREATED: &str = "group created";
+
 /// Managed group.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Group {
@@ -53,6 +56,11 @@ impl<'a> OwnershipMarker<'a> {
 }
 
 impl<'a> DesiredGroup<'a> {
+    fn of_tenant(slug: &'a str, tenant_id: &'a str) -> Self {
+        let marker = OwnershipMarker::tenant(tenant_id);
+        Self::new(slug, marker, ("tenantSlug", slug))
+    }
+
     fn new(name: &'a str, marker: OwnershipMarker<'a>, slug: (&'static str, &str)) -> Self {
         let (slug_key, slug) = slug;
         Self {
@@ -78,12 +86,20 @@ impl Authentik {
         known_id: Option<&str>,
         mode: Mode,
     ) -> Result<Ensured<Group>, ClientError> {
-        let desired = DesiredGroup::new(
-            slug,
-            OwnershipMarker::tenant(tenant_id),
-            ("tenantSlug", slug),
-        );
+        let desired = DesiredGroup::of_tenant(slug, tenant_id);
         self.ensure(&desired, known_id, mode).await
+    }
+
+    /// Creates the group of a tenant that certainly has none, without a look-up. `None` if the name is taken: then
+    /// [`ensure_group`](Self::ensure_group) tells whose group has it.
+    pub async fn create_tenant_group(
+        &self,
+        slug: &str,
+        tenant_id: &str,
+    ) -> Result<Option<Group>, ClientError> {
+        let desired = DesiredGroup::of_tenant(slug, tenant_id);
+        let created = self.create_group(&desired).await?;
+        Ok(created.map(Group::from))
     }
 
     /// Ensures that a partner has its group, named `name`, like [`ensure_group`](Self::ensure_group).
@@ -114,7 +130,7 @@ impl Authentik {
         if self.group_named(desired.name).await?.is_some() {
             return Err(name_is_foreign());
         }
-        let changes = vec!["group created".to_owned()];
+        let changes = vec![GROUP_CREATED.to_owned()];
         if mode == Mode::DryRun {
             let value = None;
             return Ok(Ensured { value, changes });

@@ -34,6 +34,9 @@ pub struct Domain {
     /// Expected DNS records, as the lines of a BIND zone file. Empty for a new domain.
     #[serde(rename = "dnsZoneFile", default)]
     pub zone_file: String,
+    /// Whether this client has just created it, so that it has no mailboxes. A domain that was read is not new.
+    #[serde(skip)]
+    pub is_new: bool,
     #[serde(default)]
     report_address_uri: Option<String>,
     dkim_management: DkimManagement,
@@ -118,20 +121,11 @@ impl Stalwart {
         owned: &[Domain],
         mode: Mode,
     ) -> Result<Ensured<Domain>, ClientError> {
-        let name = canonical(desired.name);
+        let name = checked_name(desired.name)?;
         let desired = DesiredDomain {
             name: &name,
             ..*desired
         };
-        if !is_domain_name(&name) {
-            return Err(ClientError::UserAction {
-                call: failed(
-                    "create_domain",
-                    "not a domain name in its ASCII form".into(),
-                ),
-                code: ErrorCode::DomainInvalid,
-            });
-        }
         if let Some(domain) = owned.iter().find(|domain| domain.name == name) {
             return self.repair(domain.clone(), &desired, mode).await;
         }
@@ -145,6 +139,20 @@ impl Stalwart {
             return self.repair(renamed.clone(), &desired, mode).await;
         }
         self.create(&desired, mode).await
+    }
+
+    /// Creates a domain of a tenant that certainly has none, without a look-up. If the name is taken, its holder is
+    /// looked up, and repaired or a conflict as in [`ensure_domain`](Self::ensure_domain).
+    pub async fn create_domain(
+        &self,
+        desired: &DesiredDomain<'_>,
+    ) -> Result<Ensured<Domain>, ClientError> {
+        let name = checked_name(desired.name)?;
+        let desired = DesiredDomain {
+            name: &name,
+            ..*desired
+        };
+        self.create(&desired, Mode::Apply).await
     }
 
     async fn create(
@@ -175,6 +183,7 @@ impl Stalwart {
                     name: desired.name.to_owned(),
                     description: Some(description),
                     zone_file: String::new(),
+                    is_new: true,
                     report_address_uri: desired.report_address_uri(),
                     dkim_management: DkimManagement::default(),
                 }),
@@ -324,6 +333,21 @@ fn ownership_marker(tenant_id: &str) -> String {
 /// Canonical form in which Stalwart stores names; its filters do not normalise ours.
 fn canonical(name: &str) -> String {
     name.strip_suffix('.').unwrap_or(name).to_ascii_lowercase()
+}
+
+/// The canonical name of a domain to be provisioned, if Stalwart stores it unchanged.
+fn checked_name(name: &str) -> Result<String, ClientError> {
+    let name = canonical(name);
+    if is_domain_name(&name) {
+        return Ok(name);
+    }
+    Err(ClientError::UserAction {
+        call: failed(
+            "create_domain",
+            "not a domain name in its ASCII form".into(),
+        ),
+        code: ErrorCode::DomainInvalid,
+    })
 }
 
 /// Whether the name is a hostname that Stalwart stores unchanged. It silently drops some characters, and accepts

@@ -31,10 +31,11 @@ impl Located {
 }
 
 impl SpaceStep<'_> {
-    /// Locates the tenant's space. All spaces are listed only if a create may have happened whose id is not stored.
+    /// Locates the tenant's space. All spaces are listed only if a create may have happened whose id is not stored: oCIS
+    /// finds no space by its marker.
     pub(super) async fn locate(&self) -> Result<Located, StepFailure> {
         let Some(stored) = &self.tenant.ocis_space_id else {
-            if self.tenant.ocis_space_absent {
+            if self.tenant.ocis_space_absent || self.is_fresh {
                 return Ok(Located::Absent);
             }
             return Ok(Located::Unrecorded(self.find_unrecorded().await?));
