@@ -74,7 +74,7 @@ use mongodb::{
 
 pub use self::ensure_indexes::ensure_indexes;
 pub use self::failure::{is_unavailable, is_undecodable, timed_out};
-pub use self::lenient::{id_text, skip_undecodable};
+pub use self::lenient::{Decoded, id_text, skip_undecodable};
 pub use self::versioned::{Updated, Versioned, VersionedRepository};
 use crate::platform::{
     clock,

@@ -89,3 +89,23 @@ pub fn registry() -> Registry {
         .register::<LookUpMfa>(mfa::look_up())
         .register::<ResetMfa>(mfa::reset())
 }
+
+#[cfg(test)]
+mod tests {
+    use dezky_shared::queue::args::queue_of;
+
+    use super::registry;
+
+    #[test]
+    fn lists_of_jobs_know_the_queue_of_every_kind() {
+        let registry = registry();
+
+        let unknown = registry.kinds().filter(|kind| queue_of(kind).is_none());
+        let unknown: Vec<&str> = unknown.collect();
+
+        assert!(
+            unknown.is_empty(),
+            "add to shared/src/queue/args/queues.rs: {unknown:?}"
+        );
+    }
+}

@@ -8,7 +8,7 @@ use dezky_shared::{
     id::{MemberId, TenantId, UserId},
     mfa::{DeviceType, Enrolment, MfaCheck, MfaTotals},
     queue::args::{LookUpMfa, ResetMfa},
-    store::{VersionedRepository as _, jobs::NewJob, users::UserFilter},
+    store::{VersionedRepository as _, jobs::NewJob, members::Place, users::UserFilter},
     tenant::Tenant,
     user::{Role, User},
 };
@@ -265,8 +265,8 @@ impl Command for Reset<'_> {
         let user = app.db.users.find_in_transaction(session, self.id).await?;
         let user = user.ok_or(ProblemCode::NotFound)?;
         if user.role_in(tenant.id).is_none() {
-            let places = app.db.members.list_of_user(session, user.id).await?;
-            let is_member = places.iter().any(|member| member.tenant_id == tenant.id);
+            let places = app.db.members.list_places(session, user.id).await?;
+            let is_member = places.iter().any(|place| place.tenant_id == tenant.id);
             return Err(if is_member {
                 ProblemCode::MemberSuspended.into()
             } else {
@@ -276,12 +276,22 @@ impl Command for Reset<'_> {
         if user.id == runner.caller.user.id {
             return Err(ProblemCode::OwnAccount.into());
         }
-        let places = app.db.members.list_of_user(session, user.id).await?;
-        let is_elsewhere = places
-            .iter()
-            .any(|member| member.tenant_id != tenant.id && member.authentik.is_some());
-        let here = places.iter().find(|member| member.tenant_id == tenant.id);
-        let is_ours = if let Some(member) = here.filter(|member| member.authentik.is_some()) {
+        let places = app.db.members.list_places(session, user.id).await?;
+        let (here, elsewhere): (Vec<Place>, Vec<Place>) = places
+            .into_iter()
+            .filter(Place::has_account)
+            .partition(|place| place.tenant_id == tenant.id);
+        let is_elsewhere = !elsewhere.is_empty();
+        let member = match here.first() {
+            Some(place) => {
+                app.db
+                    .members
+                    .find_in_transaction(session, place.id)
+                    .await?
+            }
+            None => None,
+        };
+        let is_ours = if let Some(member) = member {
             member.owns_account(member.has_address_of(tenant), Some(&user), is_elsewhere)
         } else {
             let has_role_elsewhere = user.has_role_outside(tenant.id);

@@ -1,6 +1,9 @@
 //! Rolling deploys: a document with a name that only a newer build knows is left out of lists, and hides no other.
 
+use std::time::Duration;
+
 use bson::{Document, Uuid, doc};
+use dezky_shared::platform::clock;
 use dezky_sim::callers::Caller;
 use serde_json::{Value, json};
 
@@ -211,4 +214,44 @@ async fn control_documents_of_a_newer_build_do_not_hide_those_of_this_one() {
     assert_eq!(count(&infrastructure.body["upstreams"]), Some(3));
     assert_eq!(upstreams.status, 200, "{upstreams:?}");
     assert_eq!(queues.status, 200, "{queues:?}");
+}
+
+#[tokio::test]
+async fn a_document_of_a_newer_build_fails_no_request_that_reads_others_beside_it() {
+    let app = seeded().await;
+    let demo = app.tenant("demo").await.id;
+    let tomorrow = clock::later(app.state.store.now(), Duration::from_hours(24));
+    let awaiting = doc! {
+        "_id": Uuid::new(), "state": "awaitingConsent", "subject": Caller::Member.subject(), "expireAt": tomorrow,
+        "role": NEWER,
+    };
+    let claim = doc! {
+        "_id": Uuid::new(), "tenantId": Uuid::new(), "name": "wanted.test", "status": NEWER,
+    };
+    let newer: [(&str, Document); 5] = [
+        ("allowances", doc! { "_id": NEWER }),
+        ("prices", doc! { "_id": Uuid::new(), "plan": NEWER }),
+        (
+            "invoices",
+            doc! { "_id": Uuid::new(), "tenantId": demo, "status": "open", "kind": NEWER },
+        ),
+        ("invitations", awaiting),
+        ("domains", claim),
+    ];
+    for (collection, document) in newer {
+        let inserted = app.collection(collection).insert_one(document).await;
+        inserted.unwrap();
+    }
+
+    let plans = app.stranger().get("/plans").await;
+    let allowances = app.operator().get("/allowances").await;
+    let billing = app.owner().get("/tenants/demo/billing").await;
+    let me = app.member().get("/users/me").await;
+    let wanted = json!({ "name": "wanted.test" });
+    let added = app.operator().post("/tenants/demo/domains", wanted).await;
+
+    for reply in [plans, allowances, billing, me] {
+        assert_eq!(reply.status, 200, "{reply:?}");
+    }
+    assert!(added.status.is_success(), "{added:?}");
 }

@@ -6,12 +6,15 @@ mod declare;
 mod import;
 mod maintenance;
 mod mfa;
+mod queues;
 mod reports;
 mod storage;
 mod tenant_resources;
 mod webhooks;
 
 use serde::{Deserialize, Serialize};
+
+pub(crate) use self::queues::kinds_of_others;
 
 use self::declare::{partner_job, tenant_job};
 use crate::id::{DomainId, InvitationId, PartnerId, TenantId};
@@ -28,6 +31,7 @@ pub use self::{
         SnapshotSubscriptions, TrimAudit,
     },
     mfa::{LookUpMfa, ResetMfa},
+    queues::queue_of,
     reports::SummarizeMonths,
     storage::{ApplyAllowance, MeasureStorage},
     tenant_resources::{

@@ -2,11 +2,13 @@
 
 use std::{collections::BTreeMap, sync::Arc};
 
-use bson::{DateTime, doc};
+use bson::{DateTime, Document, doc};
 use futures::TryStreamExt as _;
 use mongodb::Collection;
 
-use super::{Store, StoreError, Versioned, VersionedRepository, to_document};
+use super::{
+    Store, StoreError, Versioned, VersionedRepository, lenient::skip_undecodable, to_document,
+};
 use crate::{allowance::Allowance, billing::Plan};
 
 /// Allowances of all plans.
@@ -54,14 +56,18 @@ impl AllowanceRepository {
         Ok(stored.unwrap_or_else(|| default_of(plan)))
     }
 
-    /// The allowance of every plan.
+    /// The allowance of every plan. Skips those of a newer build.
     pub async fn list_all(&self) -> Result<BTreeMap<Plan, Allowance>, StoreError> {
         let defaults = Plan::ALL.map(|plan| (plan, default_of(plan)));
         let mut allowances = BTreeMap::from(defaults);
-        let mut stored = self.allowances.find(doc! {}).await?;
-        while let Some(allowance) = stored.try_next().await? {
-            allowances.insert(allowance.plan, allowance);
-        }
+        let stored = self.allowances.clone_with_type::<Document>();
+        let stored = skip_undecodable(stored.find(doc! {}).await?);
+        let stored: Vec<Allowance> = stored.try_collect().await?;
+        allowances.extend(
+            stored
+                .into_iter()
+                .map(|allowance| (allowance.plan, allowance)),
+        );
         Ok(allowances)
     }
 

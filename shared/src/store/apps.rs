@@ -2,13 +2,19 @@
 
 use std::{collections::HashMap, sync::Arc};
 
-use bson::doc;
+use bson::{Document, doc};
 use futures::TryStreamExt as _;
 use mongodb::{ClientSession, Collection, IndexModel, options::IndexOptions};
 
 use super::{
-    Store, StoreError, index::unique, linearizable::find_one_linearizable, page::page,
-    tenant_counts::count_by_tenant, tenant_resource_changes::changes_index, versioned::versioned,
+    Store, StoreError,
+    index::unique,
+    lenient::{Decoded, decode_all},
+    linearizable::find_one_linearizable,
+    page::page,
+    tenant_counts::count_by_tenant,
+    tenant_resource_changes::changes_index,
+    versioned::versioned,
 };
 use crate::{
     app::{App, BINDING_MISSING},
@@ -77,10 +83,23 @@ impl AppRepository {
     }
 
     /// All of this tenant's apps, oldest first; at most [`APPS_PER_TENANT`](crate::app::APPS_PER_TENANT).
-    pub async fn list_all(&self, tenant_id: TenantId) -> Result<Vec<App>, StoreError> {
-        let found = self.apps.find(doc! { "tenantId": tenant_id });
-        let found = found.sort(doc! { "_id": 1 }).await?;
-        found.try_collect().await
+    pub async fn list_all(&self, tenant_id: TenantId) -> Result<Decoded<App>, StoreError> {
+        let apps = self.apps.clone_with_type::<Document>();
+        let found = apps.find(doc! { "tenantId": tenant_id });
+        decode_all(found.sort(doc! { "_id": 1 }).await?).await
+    }
+
+    /// Numbers of the providers of this tenant's apps, also of those that only a newer build can decode.
+    pub async fn list_providers(&self, tenant_id: TenantId) -> Result<Vec<i64>, StoreError> {
+        let apps = self.apps.clone_with_type::<Document>();
+        let found = apps.find(doc! { "tenantId": tenant_id });
+        let found = found.projection(doc! { "authentik.providerPk": 1 }).await?;
+        let apps: Vec<Document> = found.try_collect().await?;
+        let number = |app: &Document| {
+            let refs = app.get_document("authentik").ok()?;
+            refs.get_i64("providerPk").ok()
+        };
+        Ok(apps.iter().filter_map(number).collect())
     }
 
     /// Number of this tenant's apps, as seen by this transaction.

@@ -11,14 +11,15 @@ use std::{
     sync::Arc,
 };
 
-use bson::doc;
+use bson::{Document, doc};
 use futures::TryStreamExt as _;
 use mongodb::{ClientSession, Collection, IndexModel, options::IndexOptions};
 
 pub use self::{due::DueDomain, ownership::DomainSync};
 use super::{
-    Store, StoreError, VersionedRepository as _, linearizable::find_one_linearizable, page::page,
-    revisions::revisions, tenant_resource_changes::changes_index, versioned::versioned,
+    Store, StoreError, VersionedRepository as _, lenient::skip_undecodable,
+    linearizable::find_one_linearizable, page::page, revisions::revisions,
+    tenant_resource_changes::changes_index, versioned::versioned,
 };
 use crate::{
     domain::{Domain, DomainStatus, reason},
@@ -150,14 +151,12 @@ impl DomainRepository {
         Ok(())
     }
 
-    /// All domains that this tenant owns, oldest first, including those being removed.
+    /// All domains that this tenant owns, oldest first, including those being removed. Skips those of a newer build.
     pub async fn list_owned(&self, tenant_id: TenantId) -> Result<Vec<Domain>, StoreError> {
-        self.domains
-            .find(doc! { "tenantId": tenant_id, "ownedBy": { "$exists": true } })
-            .sort(doc! { "_id": 1 })
-            .await?
-            .try_collect()
-            .await
+        let owned = doc! { "tenantId": tenant_id, "ownedBy": { "$exists": true } };
+        let domains = self.domains.clone_with_type::<Document>();
+        let found = domains.find(owned).sort(doc! { "_id": 1 }).await?;
+        skip_undecodable(found).try_collect().await
     }
 
     /// Number of domains this tenant owns.

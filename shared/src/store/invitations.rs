@@ -10,6 +10,7 @@ use super::{
     Store, StoreError,
     index::{index, ttl},
     known_fields,
+    lenient::skip_undecodable,
     linearizable::find_one_linearizable,
     to_bson,
 };
@@ -68,7 +69,8 @@ impl InvitationRepository {
             .await
     }
 
-    /// The invitations that await the consent of this account's owner, oldest first, at most `MAX_AWAITING`.
+    /// The invitations that await the consent of this account's owner, oldest first, at most `MAX_AWAITING`. Skips those of
+    /// a newer build.
     pub async fn list_awaiting(
         &self,
         subject: &str,
@@ -79,8 +81,10 @@ impl InvitationRepository {
             "state": to_bson(&InvitationState::AwaitingConsent)?,
             "expireAt": { "$gt": now },
         };
-        let found = self.invitations.find(awaiting).sort(doc! { "_id": 1 });
-        found.limit(MAX_AWAITING).await?.try_collect().await
+        let invitations = self.invitations.clone_with_type::<Document>();
+        let found = invitations.find(awaiting).sort(doc! { "_id": 1 });
+        let found = found.limit(MAX_AWAITING).await?;
+        skip_undecodable(found).try_collect().await
     }
 
     /// Number of a partner's invitations that may still become members.

@@ -11,8 +11,8 @@ use mongodb::{
 use serde::Deserialize;
 
 use super::{
-    Store, StoreError, index::index, linearizable::find_one_linearizable, page::newest_page,
-    to_bson, versioned::versioned,
+    Store, StoreError, index::index, lenient::skip_undecodable,
+    linearizable::find_one_linearizable, page::newest_page, to_bson, versioned::versioned,
 };
 use crate::{
     id::{InvoiceId, PartnerId, SubscriptionId, TenantId},
@@ -120,6 +120,7 @@ impl InvoiceRepository {
             index(doc! { "tenantId": 1, "_id": 1 }),
             index(doc! { "tenantId": 1, "status": 1 }),
             index(doc! { "partnerId": 1, "_id": 1 }),
+            index(doc! { "partnerId": 1, "status": 1, "_id": 1 }),
             index(doc! { "status": 1, "_id": 1 }),
             index(doc! { "subscriptionId": 1, "status": 1, "isOverdue": 1 }),
             due,
@@ -188,10 +189,13 @@ impl InvoiceRepository {
         newest_page(&self.invoices, matching, filter.before, limit).await
     }
 
-    /// All open invoices of a tenant.
+    /// All open invoices of a tenant. Skips those of a newer build.
     pub async fn list_open(&self, tenant_id: TenantId) -> Result<Vec<Invoice>, StoreError> {
         let filter = doc! { "tenantId": tenant_id, "status": InvoiceStatus::Open.name() };
-        self.invoices.find(filter).await?.try_collect().await
+        let invoices = self.invoices.clone_with_type::<Document>();
+        skip_undecodable(invoices.find(filter).await?)
+            .try_collect()
+            .await
     }
 
     /// Open invoices of subscriptions that were due at `until` and are not marked as overdue, from those due at `from`

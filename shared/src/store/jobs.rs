@@ -40,7 +40,10 @@ use super::{
 pub use crate::queue::new_job::{NewJob, job_lock_key};
 use crate::{
     id::{JobId, LeaseToken, TenantId},
-    queue::job::{Job, JobState, Progress},
+    queue::{
+        args::queue_of,
+        job::{Job, JobState, Progress, Queue},
+    },
 };
 
 /// Limit on the jobs counted ahead of another.
@@ -107,17 +110,24 @@ impl JobRepository {
         take_decodable(found, limit).await
     }
 
-    /// A filter as a query, of these tenants, or of all. For states alone it names every kind, so that the index of kinds
-    /// yields the order: an index of states would be written with every change of a job's state.
+    /// A filter as a query, of these tenants, or of all. For states or a queue alone it names every kind, so that the index
+    /// of kinds yields the order: an index of states would be written with every change of a job's state.
     async fn query_of(
         &self,
         filter: &JobFilter,
         tenants: Option<&[TenantId]>,
     ) -> Result<Document, StoreError> {
         let mut query = filter.document(tenants)?;
-        if tenants.is_none() && filter.has_states_alone() {
-            let kinds = self.kinds().await?;
-            if kinds.len() * filter.states.len() <= MERGED_SCANS {
+        if tenants.is_none() && filter.is_by_states_or_queue() {
+            let mut kinds = self.kinds().await?;
+            if let Some(queue) = filter.queue {
+                kinds.retain(|kind| may_be_of(kind, queue));
+            }
+            let states = match filter.states.len() {
+                0 => JobState::ALL.len(),
+                named => named,
+            };
+            if kinds.len() * states <= MERGED_SCANS {
                 query.insert("kind", doc! { "$in": kinds });
             }
         }
@@ -213,4 +223,10 @@ impl JobRepository {
     pub async fn revisions(&self, ids: &[JobId]) -> Result<Vec<(JobId, i64)>, StoreError> {
         revisions(&self.jobs, ids).await
     }
+}
+
+/// Whether a kind has jobs of this queue, as far as this build knows the kind.
+fn may_be_of(kind: &Bson, queue: Queue) -> bool {
+    let known = kind.as_str().and_then(queue_of);
+    known.is_none_or(|own| own == queue)
 }

@@ -10,7 +10,8 @@ use mongodb::{ClientSession, Collection, IndexModel, options::IndexOptions};
 use serde::Deserialize;
 
 use super::{
-    Store, StoreError, billing_totals::BillingTotalsRepository, index::index, page::newest_page,
+    Store, StoreError, billing_totals::BillingTotalsRepository, index::index,
+    lenient::skip_undecodable, page::newest_page,
 };
 use crate::{
     id::{LedgerEntryId, PartnerId, PayoutId},
@@ -205,14 +206,16 @@ impl LedgerRepository {
         found.sort(doc! { "_id": 1 }).await?.try_collect().await
     }
 
-    /// The balances of all partners after `after`, ordered by id.
+    /// The balances of all partners after `after`, ordered by id. Skips those of a newer build.
     pub async fn all_balances(
         &self,
         after: Option<&str>,
     ) -> Result<impl Stream<Item = Result<PartnerBalance, StoreError>> + Send + use<>, StoreError>
     {
         let filter = after.map_or_else(Document::new, |after| doc! { "_id": { "$gt": after } });
-        self.balances.find(filter).sort(doc! { "_id": 1 }).await
+        let balances = self.balances.clone_with_type::<Document>();
+        let found = balances.find(filter).sort(doc! { "_id": 1 }).await?;
+        Ok(skip_undecodable(found))
     }
 
     /// At most `limit` entries of a partner before `before`, newest first. Skips those of a newer build.

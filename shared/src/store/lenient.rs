@@ -17,6 +17,40 @@ pub fn skip_undecodable<T: DeserializeOwned>(
     found.try_filter_map(|document| ready(Ok(decode(document))))
 }
 
+/// Documents of a query, with those that cannot be decoded. For a caller that must not take one of those for missing.
+#[derive(Debug)]
+pub struct Decoded<T> {
+    /// The documents that can be decoded.
+    pub documents: Vec<T>,
+    /// The others, as they are stored.
+    pub undecodable: Vec<Document>,
+}
+
+impl<T> Decoded<T> {
+    /// No documents.
+    pub const fn empty() -> Self {
+        Self {
+            documents: Vec::new(),
+            undecodable: Vec::new(),
+        }
+    }
+}
+
+/// All documents of `found`.
+pub(super) async fn decode_all<T: DeserializeOwned>(
+    mut found: Cursor<Document>,
+) -> Result<Decoded<T>, StoreError> {
+    let mut all = Decoded::empty();
+    while let Some(document) = found.try_next().await? {
+        if let Some(decoded) = decode(document.clone()) {
+            all.documents.push(decoded);
+        } else {
+            all.undecodable.push(document);
+        }
+    }
+    Ok(all)
+}
+
 /// Time limit of a list: MongoDB ends a query that its client no longer waits for only then.
 pub(super) const LISTING: Duration = Duration::from_secs(5);
 

@@ -9,7 +9,7 @@ use mongodb::{ClientSession, Collection};
 use super::{
     Store, StoreError, bulk_update_in,
     index::{index, ttl, unique},
-    lenient::take_decodable,
+    lenient::{skip_undecodable, take_decodable},
     linearizable::find_one_linearizable,
     to_bson, to_document,
 };
@@ -93,7 +93,7 @@ impl MemberImportRepository {
         take_decodable(imports.find(query).sort(newest), limit).await
     }
 
-    /// At most `limit` rows of an import after `after`, in order.
+    /// At most `limit` rows of an import after `after`, in order. Skips those of a newer build.
     pub async fn list_rows(
         &self,
         id: MemberImportId,
@@ -105,8 +105,11 @@ impl MemberImportRepository {
         if let Some(outcome) = outcome {
             query.insert("outcome", outcome.name());
         }
-        let rows = self.rows.find(query).sort(doc! { "importId": 1, "n": 1 });
-        rows.limit(limit).await?.try_collect().await
+        let rows = self.rows.clone_with_type::<Document>();
+        let rows = rows.find(query).sort(doc! { "importId": 1, "n": 1 });
+        skip_undecodable(rows.limit(limit).await?)
+            .try_collect()
+            .await
     }
 
     /// At most `limit` pending rows of an import after `after`, in order, as seen by this transaction.

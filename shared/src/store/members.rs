@@ -2,6 +2,7 @@
 
 mod admission;
 mod files;
+mod places;
 mod removal;
 
 use std::{collections::HashMap, sync::Arc};
@@ -10,9 +11,9 @@ use bson::{Document, doc};
 use futures::TryStreamExt as _;
 use mongodb::{ClientSession, Collection, IndexModel, options::IndexOptions};
 
-pub use self::admission::AdmissionSources;
+pub use self::{admission::AdmissionSources, places::Place};
 use super::{
-    Store, StoreError, page::page, tenant_counts::count_by_tenant,
+    Store, StoreError, lenient::skip_undecodable, page::page, tenant_counts::count_by_tenant,
     tenant_resource_changes::changes_index, versioned::versioned,
 };
 use crate::{
@@ -142,17 +143,6 @@ impl MemberRepository {
         self.members.find_one(query).await
     }
 
-    /// The present members of all tenants that the user belongs to, as seen by this transaction.
-    pub async fn list_of_user(
-        &self,
-        session: &mut ClientSession,
-        user_id: UserId,
-    ) -> Result<Vec<Member>, StoreError> {
-        let query = doc! { "userId": user_id, "status": present() };
-        let mut found = self.members.find(query).session(&mut *session).await?;
-        found.stream(session).try_collect().await
-    }
-
     /// Ids on the file server of this tenant's members who are suspended or being removed.
     pub async fn list_excluded_from_space(
         &self,
@@ -225,14 +215,16 @@ impl MemberRepository {
             person.push(with_account(doc! { "userId": user_id }));
         }
         let query = doc! { "$or": person, "tenantId": { "$ne": member.tenant_id } };
-        let found = self.members.find_one(query).session(session).await?;
-        Ok(found.is_some())
+        let members = self.members.clone_with_type::<Document>();
+        // The id alone, since another tenant's member may be of a newer build.
+        let found = members.find_one(query).projection(doc! { "_id": 1 });
+        Ok(found.session(session).await?.is_some())
     }
 
     /// Whether this tenant has a present member with this login, with or without an account.
     pub async fn has_login(&self, tenant_id: TenantId, login: &str) -> Result<bool, StoreError> {
         let query = doc! { "email": login, "status": present(), "tenantId": tenant_id };
-        Ok(self.members.find_one(query).await?.is_some())
+        self.has_any(query).await
     }
 
     /// Whether another tenant than the member's has a present member with the same login, with or without an account.
@@ -240,13 +232,23 @@ impl MemberRepository {
         let query = doc! {
             "email": &member.email, "status": present(), "tenantId": { "$ne": member.tenant_id },
         };
-        Ok(self.members.find_one(query).await?.is_some())
+        self.has_any(query).await
     }
 
-    /// The members with these ids.
+    /// Whether a member matches, of whatever build.
+    async fn has_any(&self, query: Document) -> Result<bool, StoreError> {
+        let members = self.members.clone_with_type::<Document>();
+        let found = members.find_one(query).projection(doc! { "_id": 1 });
+        Ok(found.await?.is_some())
+    }
+
+    /// The members with these ids. Skips those of a newer build.
     pub async fn list_by_ids(&self, ids: &[MemberId]) -> Result<Vec<Member>, StoreError> {
         let query = doc! { "_id": { "$in": ids } };
-        self.members.find(query).await?.try_collect().await
+        let members = self.members.clone_with_type::<Document>();
+        skip_undecodable(members.find(query).await?)
+            .try_collect()
+            .await
     }
 
     /// A present member that has an address in this domain.

@@ -9,6 +9,7 @@ use mongodb::{ClientSession, Collection};
 use super::{
     Store, StoreError,
     index::{index, unique},
+    lenient::skip_undecodable,
     linearizable::find_one_linearizable,
     page::page,
     revisions::revisions,
@@ -109,7 +110,7 @@ impl PartnerRepository {
         Ok(())
     }
 
-    /// The partners with these ids or slugs.
+    /// The partners with these ids or slugs. Skips those of a newer build.
     pub async fn list_named(
         &self,
         ids: &[PartnerId],
@@ -119,6 +120,9 @@ impl PartnerRepository {
             { "_id": { "$in": ids.to_vec() } },
             { "slug": { "$in": slugs } },
         ] };
-        self.partners.find(named).await?.try_collect().await
+        let partners = self.partners.clone_with_type::<Document>();
+        skip_undecodable(partners.find(named).await?)
+            .try_collect()
+            .await
     }
 }

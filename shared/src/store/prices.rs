@@ -2,11 +2,13 @@
 
 use std::sync::Arc;
 
-use bson::doc;
+use bson::{Document, doc};
 use futures::TryStreamExt as _;
 use mongodb::{ClientSession, Collection};
 
-use super::{Store, StoreError, index::unique, to_bson, versioned::versioned};
+use super::{
+    Store, StoreError, index::unique, lenient::skip_undecodable, to_bson, versioned::versioned,
+};
 use crate::{
     billing::{Cycle, Plan, Price},
     id::PriceId,
@@ -51,8 +53,11 @@ impl PriceRepository {
         self.prices.find_one(filter).session(session).await
     }
 
-    /// All prices; at most one per plan, cycle and currency.
+    /// All prices; at most one per plan, cycle and currency. Skips those of a newer build.
     pub async fn list_all(&self) -> Result<Vec<Price>, StoreError> {
-        self.prices.find(doc! {}).await?.try_collect().await
+        let prices = self.prices.clone_with_type::<Document>();
+        skip_undecodable(prices.find(doc! {}).await?)
+            .try_collect()
+            .await
     }
 }

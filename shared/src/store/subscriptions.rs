@@ -149,10 +149,12 @@ impl SubscriptionRepository {
             .keys(doc! { "biller": 1, "_id": 1 })
             .options(for_sweep)
             .build();
-        // One index for each filter of the list, which is sorted by id.
+        // One index for each filter of the list, which is sorted by id, and for both of those that many may match.
         let listed = ["tenantId", "status", "plan"].map(|field| index(doc! { field: 1, "_id": 1 }));
+        let of_both = index(doc! { "status": 1, "plan": 1, "_id": 1 });
+        let others = [one_live, for_run, for_sweep, of_both];
         self.subscriptions
-            .create_indexes([one_live, for_run, for_sweep].into_iter().chain(listed))
+            .create_indexes(others.into_iter().chain(listed))
             .await?;
         drop_index(&self.subscriptions, FORMER_LIVE_INDEX).await
     }

@@ -16,6 +16,7 @@ use super::{
     Store, StoreError,
     batch_loader::BatchLoader,
     index::{index, ttl, unique},
+    lenient::skip_undecodable,
     linearizable::{find_one_linearizable, recheck_linearizable},
     page::page,
     revisions::revisions,
@@ -157,16 +158,14 @@ impl UserRepository {
         page(&self.users, filter.document(), filter.after, limit).await
     }
 
-    /// The users with these ids, in any order.
+    /// The users with these ids, in any order. Skips those of a newer build.
     pub async fn list_by_ids(&self, ids: &[UserId]) -> Result<Vec<User>, StoreError> {
         if ids.is_empty() {
             return Ok(Vec::new());
         }
-        self.users
-            .find(doc! { "_id": { "$in": ids.to_vec() } })
-            .await?
-            .try_collect()
-            .await
+        let users = self.users.clone_with_type::<Document>();
+        let found = users.find(doc! { "_id": { "$in": ids.to_vec() } }).await?;
+        skip_undecodable(found).try_collect().await
     }
 
     /// Those of `emails` that a user has.

@@ -9,7 +9,10 @@
 //! order of their keys, whose position is stored between attempts. A failure of one item does not stop the pass: it is
 //! stored with the position, and fails the step at the end of the pass.
 
-use dezky_shared::queue::job::Progress;
+use dezky_shared::{
+    queue::{error_code::ErrorCode, job::Progress},
+    store::{Decoded, id_text},
+};
 use dezky_upstreams::clients::{ClientError, Mode};
 use futures::{StreamExt as _, stream::FuturesUnordered};
 use serde::{Deserialize, Serialize};
@@ -142,6 +145,17 @@ impl<'a> ItemWork<'a> {
     /// Captures the failure of an item: the step goes on with the others, and fails at its end.
     pub(super) fn fail(&mut self, failure: StepFailure) {
         self.failures.add(failure);
+    }
+
+    /// The documents that can be decoded. Each of the others is an item that fails, of the given kind.
+    pub(super) fn decodable<T>(&mut self, kind: &str, decoded: Decoded<T>) -> Vec<T> {
+        for document in &decoded.undecodable {
+            let id = document.get("_id").map(id_text).unwrap_or_default();
+            let detail =
+                format!("the {kind} {id} cannot be decoded: a newer build may have stored it");
+            self.fail(StepFailure::new(ErrorCode::Internal, detail));
+        }
+        decoded.documents
     }
 
     /// Processes `items` in their order, several at a time, while there is time.

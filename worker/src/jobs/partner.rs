@@ -12,6 +12,7 @@ use dezky_shared::{
     audit::{Action, AuditEvent, Target},
     id::PartnerId,
     partner::{Partner, PartnerStatus},
+    store::Decoded,
     upstream::{PARTNER_INVITATION, PARTNER_TEAM, Upstream},
     user::User,
 };
@@ -60,10 +61,10 @@ async fn partner_of(run: &StepContext) -> Result<Option<Partner>, StepFailure> {
 }
 
 /// Current team members; none for a terminated partner.
-async fn team_of(run: &StepContext, partner: &Partner) -> Result<Vec<User>, StepFailure> {
+async fn team_of(run: &StepContext, partner: &Partner) -> Result<Decoded<User>, StepFailure> {
     match partner.status {
         PartnerStatus::Active => Ok(run.ctx.users.list_team(partner.id).await?),
-        PartnerStatus::Terminated => Ok(Vec::new()),
+        PartnerStatus::Terminated => Ok(Decoded::empty()),
     }
 }
 

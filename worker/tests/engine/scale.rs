@@ -1,4 +1,4 @@
-//! Scale: the cost of sweeps and claims does not depend on the number of other jobs.
+//! Scale: the cost of sweeps, claims, rate queues and releases does not depend on the number of other jobs.
 
 use std::time::Duration;
 
@@ -7,7 +7,7 @@ use dezky_shared::{
     id::TenantId,
     platform::clock,
     queue::{job::Queue, priority::Priority},
-    store::jobs::{DUE_INDEX, WAITING_INDEX},
+    store::jobs::{DUE_INDEX, HELD_INDEX, WAITING_INDEX},
     upstream::Upstream,
 };
 use dezky_upstreams::circuit_breaker::RateBudget;
@@ -15,6 +15,7 @@ use dezky_worker::steps::{Registry, Steps};
 use futures::TryStreamExt as _;
 
 use crate::{
+    admission::pause_upstream,
     harness::{Harness, until},
     script::{Lone, Script},
 };
@@ -205,5 +206,48 @@ async fn the_rate_queue_reads_no_more_steps_than_it_may_serve() {
         let lanes = i64::try_from(Priority::ALL.len()).unwrap();
         let most = number(read, "nreturned") + lanes;
         assert!(number(read, "docsExamined") <= most, "{read:#?}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_release_reads_no_job_that_another_upstream_deferred() {
+    const DEFERRED: i64 = 300;
+    let harness = Harness::new().await;
+    let tomorrow = clock::later(harness.context.store.now(), Duration::from_hours(24));
+    for (upstream, count) in [("ocis", 5_000), ("stalwart", DEFERRED)] {
+        let keys: Vec<String> = (0..count).map(|_| key()).collect();
+        harness.clone_for_lock_keys(&Lone { n: 1 }, &keys).await;
+        let error = doc! {
+            "code": "upstream_unavailable", "class": "upstream", "message": "", "detail": "", "retryable": true,
+        };
+        let step = doc! {
+            "name": upstream, "state": "error", "attempts": 1, "error": error.clone(), "nextAt": tomorrow,
+        };
+        let set = doc! { "error": error, "runAt": tomorrow, "steps": [step] };
+        let new = doc! { "steps": [] };
+        let deferred = harness.jobs().update_many(new, doc! { "$set": set }).await;
+        assert_eq!(deferred.unwrap().modified_count, count.cast_unsigned());
+    }
+    pause_upstream(&harness, Upstream::Stalwart, false).await;
+    profile(&harness).await;
+    let script = Script::new([]);
+    let steps = Steps::parallel().upstream(Upstream::Stalwart, script.step());
+
+    let leader = harness.leader_of(Registry::default().register::<Lone>(steps));
+    let upstreams = &harness.context.upstreams;
+    until(
+        async || upstreams.find(Upstream::Stalwart).await.unwrap(),
+        |state| state.let_go_at.is_none(),
+    )
+    .await;
+    leader.stop().await;
+
+    let due = doc! { "runAt": { "$lt": tomorrow } };
+    let due = harness.jobs().count_documents(due).await.unwrap();
+    assert_eq!(due, DEFERRED.cast_unsigned());
+    let reads = reads(&harness, HELD_INDEX).await;
+    assert!(reads.iter().any(|read| number(read, "nreturned") > 0));
+    for read in &reads {
+        assert!(number(read, "docsExamined") <= DEFERRED, "{read:#?}");
     }
 }

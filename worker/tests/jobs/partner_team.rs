@@ -403,3 +403,27 @@ async fn an_account_that_cannot_be_changed_does_not_block_other_members() {
     assert_eq!(group.len(), 2, "{group:?}");
     world.stop().await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_user_of_a_newer_build_stays_in_the_team_and_keeps_no_leaver_in_it() {
+    let world = World::start().await;
+    let partner = world.add_partner("nordic").await;
+    let newer = world.add_team_member(&partner, "newer@nordic.test").await;
+    let leaver = world.add_team_member(&partner, "leaver@nordic.test").await;
+    world.completed(&world.sync_team(partner.id).await).await;
+    let user = world.find_user(&newer).await.unwrap().id;
+    let source = |name: &str| doc! { "platformAdminSource": name };
+    world.set_user(user, source("of_a_newer_build")).await;
+    world.remove_team_member(&leaver).await;
+
+    let job = world.sync_team(partner.id).await;
+    let is_failed = |job: &Job| job.steps.iter().any(|step| step.error.is_some());
+    world.harness.job_until(job.id, is_failed).await;
+    let meanwhile = world.team_in_group(&partner);
+    world.set_user(user, source("claim")).await;
+    world.completed(&job).await;
+
+    assert_eq!(meanwhile, ["newer@nordic.test"]);
+    assert_eq!(world.team_in_group(&partner), ["newer@nordic.test"]);
+    world.stop().await;
+}

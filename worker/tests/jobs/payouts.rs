@@ -234,3 +234,35 @@ async fn cancel(harness: &Harness, payout: &Payout) {
     });
     moved.await.unwrap();
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_balance_that_cannot_be_decoded_delays_no_other_and_is_carried_over() {
+    let harness = Harness::new().await;
+    let mut partners = [PartnerId::new(), PartnerId::new()];
+    // The balances are read in this order.
+    partners.sort_unstable_by_key(ToString::to_string);
+    let [undecodable, other] = partners;
+    for partner in partners {
+        write(&harness, partner, "DKK", "2025-01-10", &[100]).await;
+    }
+    let store = &harness.context.store;
+    let balances = store.collection::<Document>("partner_balances");
+    let first = doc! { "_id": format!("{undecodable}/DKK") };
+    let damage = doc! { "$set": { "unsettledMinor": "of_a_newer_build" } };
+    balances.update_one(first.clone(), damage).await.unwrap();
+    let worker = harness.worker();
+
+    close(&harness, "2025-01", false).await;
+    let january = payouts(&harness).await;
+    let repair = doc! { "$set": { "unsettledMinor": 100_i64 } };
+    balances.update_one(first, repair).await.unwrap();
+    close(&harness, "2025-02", false).await;
+    worker.stop().await;
+
+    let partners: Vec<PartnerId> = january.iter().map(|payout| payout.partner_id).collect();
+    assert_eq!(partners, [other]);
+    let all = payouts(&harness).await;
+    let mut carried_over = all.iter().filter(|it| it.partner_id == undecodable);
+    assert_eq!(carried_over.next().unwrap().amount_minor, 100);
+    assert_eq!(all.len(), 2);
+}

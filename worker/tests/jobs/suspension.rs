@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use bson::{Document, doc};
 use dezky_shared::{
-    id::PartnerId,
+    id::{DomainId, PartnerId},
     queue::job::{Job, JobState},
     tenant::{ConditionStatus, ProvisioningState, Tenant, TenantStatus, reason},
     upstream::Upstream,
@@ -204,6 +204,27 @@ async fn users_of_a_newer_build_among_the_members_prevent_no_suspension() {
         "of no active partner"
     );
     assert!(!world.user("ada@acme.test").is_active);
+    world.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_domain_of_a_newer_build_keeps_no_mailbox_open() {
+    let world = World::start().await;
+    let tenant = world.active_tenant("acme", &["acme.test"]).await;
+    world.add_mailbox("ada@acme.test");
+    let store = &world.harness.context.store;
+    let claim = doc! { "tenantId": tenant.id, "name": "acme.test" };
+    let newer = doc! {
+        "$set": { "ownedBy": "of_the_next_release" },
+        "$setOnInsert": { "_id": DomainId::new() },
+    };
+    let domains = store.collection::<Document>("domains");
+    domains.update_one(claim, newer).upsert(true).await.unwrap();
+
+    world.completed(&world.suspend(tenant.id).await).await;
+
+    assert!(!world.mailbox_is_open("ada@acme.test"));
+    assert_eq!(world.upstreams.stalwart.domains().len(), 1);
     world.stop().await;
 }
 

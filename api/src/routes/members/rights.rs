@@ -100,8 +100,8 @@ pub(in crate::routes) async fn ensure_unmanaged(
     app: &AppState,
     user: &User,
 ) -> Result<(), Rollback> {
-    let members = app.db.members.list_of_user(session, user.id).await?;
-    if !members.is_empty() {
+    let places = app.db.members.list_places(session, user.id).await?;
+    if !places.is_empty() {
         return Err(ProblemCode::ManagedMember.into());
     }
     Ok(())

@@ -276,7 +276,7 @@ impl Command for Create<'_> {
             events.push(self.grant_ownership(session, runner, &tenant, now).await?);
         }
         let job = runner.enqueue_new(session, job).await?;
-        let output = self.output(runner, &tenant, job, now)?;
+        let output = Self::output(runner, &tenant, job, now)?;
         Ok(output.with_events(events))
     }
 
@@ -294,7 +294,7 @@ impl Command for Create<'_> {
         let tenant = self.new.tenant(self.id, job.job().id, now);
         app.db.tenants.insert_in_group(inserts, &tenant)?;
         let job = runner.enqueue_in_group(inserts, job)?;
-        self.output(runner, &tenant, job, now).map(Some)
+        Self::output(runner, &tenant, job, now).map(Some)
     }
 }
 
@@ -313,7 +313,6 @@ impl Create<'_> {
     }
 
     fn output(
-        &self,
         runner: &CommandRunner<'_>,
         tenant: &Tenant,
         job: Job,

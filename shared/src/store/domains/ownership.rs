@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use bson::{DateTime, doc};
+use bson::{DateTime, Document, doc};
 use futures::TryStreamExt as _;
 use mongodb::ClientSession;
 
@@ -10,7 +10,7 @@ use super::DomainRepository;
 use crate::{
     domain::{Dmarc, Domain, OwnershipProof},
     id::{DomainId, TenantId},
-    store::{StoreError, VersionedRepository as _},
+    store::{StoreError, VersionedRepository as _, lenient::decode},
     tenant::Tenant,
 };
 
@@ -216,7 +216,8 @@ impl DomainRepository {
         self.list_in(session, tenant.id).await
     }
 
-    /// Rejects every other tenant's claim to one of `names`, because `owner` owns them now.
+    /// Rejects every other tenant's claim to one of `names`, because `owner` owns them now. One that only a newer build can
+    /// decode is left to its next check, which finds the owner.
     async fn reject_competing_claims(
         &self,
         session: &mut ClientSession,
@@ -232,8 +233,10 @@ impl DomainRepository {
             "tenantId": { "$ne": owner },
             "ownedBy": { "$exists": false },
         };
-        let mut found = self.domains.find(others).session(&mut *session).await?;
-        let mut others: Vec<Domain> = found.stream(session).try_collect().await?;
+        let claims = self.domains.clone_with_type::<Document>();
+        let mut found = claims.find(others).session(&mut *session).await?;
+        let others: Vec<Document> = found.stream(session).try_collect().await?;
+        let mut others: Vec<Domain> = others.into_iter().filter_map(decode).collect();
         for domain in &mut others {
             domain.mark_lost(now);
             domain.revision += 1;

@@ -13,7 +13,7 @@ use super::{
 use crate::{
     id::JobId,
     queue::{
-        args::RunJobOperation,
+        args::{RunJobOperation, kinds_of_others},
         error_code::{ErrorClass, ErrorCode},
         job::{Job, JobArgs as _},
         job_operation::JobSelection,
@@ -98,7 +98,12 @@ fn index(selection: &JobSelection) -> Hint {
 
 fn selected(selection: &JobSelection) -> Result<Document, StoreError> {
     // An operation selects neither itself nor another operation.
-    let mut kind = doc! { "$ne": RunJobOperation::KIND };
+    let mut left_out = vec![RunJobOperation::KIND];
+    if let Some(queue) = selection.queue {
+        // The index has kinds, and no queues.
+        left_out.extend(kinds_of_others(queue));
+    }
+    let mut kind = doc! { "$nin": left_out };
     if let Some(wanted) = &selection.kind {
         kind.insert("$eq", wanted);
     }

@@ -27,7 +27,7 @@ pub struct JobFilter {
     pub states: Vec<JobState>,
     /// Of this kind.
     pub kind: Option<String>,
-    /// Of this queue. Not indexed: to be combined with another filter, or for a queue that has many of the latest jobs.
+    /// Of this queue. Looked up by its kinds, which the index has.
     pub queue: Option<Queue>,
     /// Code of the last failure.
     pub error_code: Option<ErrorCode>,
@@ -56,13 +56,12 @@ impl JobFilter {
         if let Some(tenants) = tenants {
             query.insert("tenantId", doc! { "$in": tenants.to_vec() });
         }
-        let of_failure = self.error_code.is_some() || self.error_class.is_some();
         match self.states.as_slice() {
             [state] => {
                 query.insert("state", state.name());
             }
             // Every state, so that the index yields the order.
-            [] if self.kind.is_some() || self.parent.is_some() || of_failure => {
+            [] if self.is_narrow() || self.queue.is_some() => {
                 query.insert("state", in_states(&JobState::ALL));
             }
             [] => {}
@@ -76,7 +75,7 @@ impl JobFilter {
         if let Some(queue) = self.queue {
             query.insert("queue", queue.name());
         }
-        if of_failure {
+        if self.is_of_failure() {
             let codes = codes_of(self.error_code, self.error_class);
             query.insert("error", doc! { "$exists": true });
             query.insert("error.code", doc! { "$in": to_bson(&codes)? });
@@ -98,11 +97,18 @@ impl JobFilter {
         Ok(query)
     }
 
-    /// Whether only the states narrow the jobs.
-    pub(super) fn has_states_alone(&self) -> bool {
-        let of_failure = self.error_code.is_some() || self.error_class.is_some();
-        let is_narrow = self.kind.is_some() || self.parent.is_some() || of_failure;
-        !self.states.is_empty() && !is_narrow
+    /// Whether only states and the queue narrow the jobs.
+    pub(super) fn is_by_states_or_queue(&self) -> bool {
+        !self.is_narrow() && (!self.states.is_empty() || self.queue.is_some())
+    }
+
+    /// Whether an index narrows the jobs by more than states and the queue.
+    fn is_narrow(&self) -> bool {
+        self.kind.is_some() || self.parent.is_some() || self.is_of_failure()
+    }
+
+    fn is_of_failure(&self) -> bool {
+        self.error_code.is_some() || self.error_class.is_some()
     }
 
     /// The times, and the ids that jobs of these times have: indexes are ordered by id.

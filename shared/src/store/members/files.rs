@@ -1,6 +1,6 @@
 //! Records of a member's user on the file server, and of the personal space.
 
-use bson::{Bson, DateTime, doc};
+use bson::{Bson, DateTime, Document, doc};
 use futures::TryStreamExt as _;
 use mongodb::ClientSession;
 
@@ -9,7 +9,9 @@ use crate::{
     id::{MemberId, TenantId},
     member::{FilesAccount, Member},
     storage_report::PersonalSpace,
-    store::{StoreError, VersionedRepository as _, bulk_update_in, page::page, to_bson},
+    store::{
+        StoreError, VersionedRepository as _, bulk_update_in, page::page, skip_undecodable, to_bson,
+    },
 };
 
 impl MemberRepository {
@@ -57,14 +59,17 @@ impl MemberRepository {
         Ok(())
     }
 
-    /// This tenant's present members whose mailboxes have these addresses.
+    /// This tenant's present members whose mailboxes have these addresses. Skips those of a newer build.
     pub async fn list_by_addresses(
         &self,
         tenant_id: TenantId,
         addresses: &[String],
     ) -> Result<Vec<Member>, StoreError> {
         let query = doc! { "mailbox.addresses": { "$in": addresses }, "tenantId": tenant_id };
-        self.members.find(query).await?.try_collect().await
+        let members = self.members.clone_with_type::<Document>();
+        skip_undecodable(members.find(query).await?)
+            .try_collect()
+            .await
     }
 
     /// At most `limit` of this tenant's present members without a mailbox after `after`, oldest first.

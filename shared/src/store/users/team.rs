@@ -2,22 +2,28 @@
 
 use std::collections::BTreeMap;
 
-use bson::{DateTime, doc};
+use bson::{DateTime, Document, doc};
 use futures::TryStreamExt as _;
 use mongodb::ClientSession;
 
 use super::UserRepository;
 use crate::{
     id::{PartnerId, UserId},
-    store::{StoreError, page::page, to_bson},
+    store::{
+        StoreError,
+        lenient::{Decoded, decode_all},
+        page::page,
+        to_bson,
+    },
     user::{PartnerRole, User},
 };
 
 impl UserRepository {
     /// All members of a partner's team.
-    pub async fn list_team(&self, partner_id: PartnerId) -> Result<Vec<User>, StoreError> {
-        let team = self.users.find(doc! { "partnerId": partner_id });
-        team.sort(doc! { "_id": 1 }).await?.try_collect().await
+    pub async fn list_team(&self, partner_id: PartnerId) -> Result<Decoded<User>, StoreError> {
+        let users = self.users.clone_with_type::<Document>();
+        let team = users.find(doc! { "partnerId": partner_id });
+        decode_all(team.sort(doc! { "_id": 1 }).await?).await
     }
 
     /// At most `limit` members of a partner's team after `after`.
@@ -58,12 +64,17 @@ impl UserRepository {
         partner_id: PartnerId,
     ) -> Result<Option<DateTime>, StoreError> {
         let checked = doc! { "partnerId": partner_id, "mfa": { "$exists": true } };
-        let latest = self.users.find_one(checked);
-        let latest = latest.sort(doc! { "mfa.lookedUpAt": -1 }).session(session);
-        let user = latest.await?;
-        Ok(user
-            .and_then(|user| user.mfa)
-            .map(|check| check.looked_up_at))
+        // Not the whole user, who may be of a newer build.
+        let users = self.users.clone_with_type::<Document>();
+        let latest = users.find_one(checked);
+        let latest = latest.sort(doc! { "mfa.lookedUpAt": -1 });
+        let latest = latest.projection(doc! { "mfa.lookedUpAt": 1 });
+        let user = latest.session(session).await?;
+        let time = |user: Document| {
+            let check = user.get_document("mfa").ok()?;
+            check.get_datetime("lookedUpAt").ok().copied()
+        };
+        Ok(user.and_then(time))
     }
 
     /// Those of these subjects that are in a partner's team, with the partner.

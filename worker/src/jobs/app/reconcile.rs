@@ -30,6 +30,7 @@ pub(in crate::jobs) async fn converge_all(
     work: &mut ItemWork<'_>,
 ) -> Result<(), StepFailure> {
     let apps = run.ctx.apps.list_all(tenant.id).await?;
+    let apps = work.decodable("app", apps);
     if apps.is_empty() {
         return Ok(());
     }
@@ -132,7 +133,8 @@ pub(in crate::jobs) async fn remove_all(
     tenant: &Tenant,
     work: &mut ItemWork<'_>,
 ) -> Result<(), StepFailure> {
-    for app in run.ctx.apps.list_all(tenant.id).await? {
+    let apps = run.ctx.apps.list_all(tenant.id).await?;
+    for app in work.decodable("app", apps) {
         let removed = remove_upstream(client, &tenant.slug, &app, run.mode).await;
         let removed = work.capture(removed)?.unwrap_or_default();
         work.changes.extend(removed);

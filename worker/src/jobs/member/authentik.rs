@@ -65,9 +65,7 @@ pub(super) async fn end_app_tokens(
     target: &MemberTarget,
     user: &User,
 ) -> Result<EndedSessions, StepFailure> {
-    let apps = run.ctx.apps.list_all(target.tenant.id).await?;
-    let providers = apps.iter().filter_map(|app| app.authentik.provider_pk);
-    let providers: Vec<i64> = providers.collect();
+    let providers = run.ctx.apps.list_providers(target.tenant.id).await?;
     Ok(client.end_app_tokens(user, &providers).await?)
 }
 

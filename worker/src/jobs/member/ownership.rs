@@ -268,20 +268,18 @@ async fn is_admitted_elsewhere(
         .store
         .transaction((run, user), |session, (run, user)| {
             async move {
-                let members = run.ctx.members.list_of_user(session, *user).await?;
-                Ok::<_, TransactionError<Infallible>>(members)
+                let places = run.ctx.members.list_places(session, *user).await?;
+                Ok::<_, TransactionError<Infallible>>(places)
             }
             .boxed()
         })
         .await;
-    let members = match read {
-        Ok(members) => members,
+    let places = match read {
+        Ok(places) => places,
         Err(TransactionError::Store(error)) => return Err(error),
         Err(TransactionError::Aborted(never)) => match never {},
     };
-    Ok(members.iter().any(|member| {
-        let account = member.authentik.as_ref();
-        let is_admitted = account.is_some_and(|account| account.subject == subject);
-        is_admitted && Some(member.tenant_id) != here
-    }))
+    Ok(places
+        .iter()
+        .any(|place| place.has_account_of(subject) && Some(place.tenant_id) != here))
 }

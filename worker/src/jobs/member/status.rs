@@ -375,7 +375,7 @@ async fn enqueue_elsewhere(
     let Some(user_id) = member.user_id else {
         return Ok(());
     };
-    for other in ctx.members.list_of_user(session, user_id).await? {
+    for other in ctx.members.list_places(session, user_id).await? {
         if other.tenant_id == member.tenant_id {
             continue;
         }

@@ -1,5 +1,6 @@
 //! Group synchronisation: the partner's group contains exactly its team.
 
+use bson::Document;
 use dezky_shared::{
     partner::{Partner, PartnerStatus},
     queue::{args::ReconcileTenant, job::Job, priority::Priority},
@@ -30,11 +31,16 @@ pub(super) async fn sync(
         return Ok(Vec::new());
     };
     let team = team_of(run, partner).await?;
+    let undecodable = subjects_of(&team.undecodable);
+    let team = work.decodable("user", team);
     let (mut members, leavers): (Vec<Account>, Vec<Account>) = client
         .list_members(&group.id)
         .await?
         .into_iter()
-        .partition(|member| team.iter().any(|user| is_account_of(member, user)));
+        .partition(|member| {
+            undecodable.contains(&member.uuid)
+                || team.iter().any(|user| is_account_of(member, user))
+        });
 
     // Before the removal: on a retry, leavers are found only while they are in the group.
     reconcile_tenants_of(run, &leavers).await?;
@@ -145,6 +151,12 @@ async fn reconcile_tenants_of(run: &StepContext, leavers: &[Account]) -> Result<
     let jobs: Vec<Job> = reconciles.iter().map(|new| new.job().clone()).collect();
     run.ctx.ready.notify(&jobs).await;
     Ok(())
+}
+
+/// Subjects of users that cannot be decoded: they are no leavers.
+fn subjects_of(users: &[Document]) -> Vec<String> {
+    let subject = |user: &Document| user.get_str("authentikSubjectId").ok().map(str::to_owned);
+    users.iter().filter_map(subject).collect()
 }
 
 fn is_account_of(account: &Account, user: &User) -> bool {

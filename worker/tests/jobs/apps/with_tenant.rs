@@ -2,7 +2,10 @@
 
 use std::time::Duration;
 
-use dezky_shared::{app::AppStatus, tenant::TenantStatus};
+use bson::doc;
+use dezky_shared::{
+    app::AppStatus, queue::job::Job, store::to_bson, tenant::TenantStatus, upstream::Upstream,
+};
 use dezky_sim::relying_party::NotSignedIn;
 use serde_json::json;
 
@@ -93,6 +96,40 @@ async fn a_removed_tenant_leaves_no_app_behind() {
         (&json!({}), &json!({}), &json!({}))
     );
     assert_eq!(world.find_app(&app).await, None);
+    world.assert_never_open();
+    world.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_app_of_a_newer_build_keeps_no_member_signed_in_and_is_suspended_later() {
+    let world = World::start().await;
+    let tenant = world.active_tenant("acme", &[]).await;
+    world.add_member("acme", "ada@acme.test");
+    let newer = world.active_app(&tenant, "newer").await;
+    let wiki = world.active_app(&tenant, "wiki").await;
+    let status = newer.status;
+    world
+        .change_app(&newer, doc! { "status": "of_a_newer_build" })
+        .await;
+
+    let job = world.suspend(tenant.id).await;
+    let is_failed = |job: &Job| {
+        let step = job.step(Upstream::Authentik.name());
+        step.is_some_and(|step| step.error.is_some())
+    };
+    let failed = world.harness.job_until(job.id, is_failed).await;
+    let is_active = world.user("ada@acme.test").is_active;
+    let others = world.reload_app(&wiki).await.status;
+    world
+        .change_app(&newer, doc! { "status": to_bson(&status).unwrap() })
+        .await;
+    world.completed(&job).await;
+
+    let error = failed.step("authentik").unwrap().error.as_ref().unwrap();
+    assert!(error.detail.contains(&newer.id.to_string()), "{error:?}");
+    assert!(!is_active);
+    assert_eq!(others, AppStatus::Suspended);
+    assert_eq!(world.reload_app(&newer).await.status, AppStatus::Suspended);
     world.assert_never_open();
     world.stop().await;
 }

@@ -229,6 +229,10 @@ impl Sheet<'_> {
             return Err("A newer password was issued.");
         }
         let user = member.user_id.and_then(|id| self.accounts.users.get(&id));
+        // One that only a newer build can decode may have rights elsewhere.
+        if member.user_id.is_some() && user.is_none() {
+            return Err("The rights of the person cannot be read: reset the password.");
+        }
         let is_elsewhere = self.accounts.holders.is_elsewhere(member);
         match member.password_scope(self.tenant, user, is_elsewhere) {
             Some(scope) => Ok((secrets.password, scope.name())),

@@ -250,3 +250,26 @@ async fn an_admin_gets_no_password_of_a_member_who_was_made_an_owner() {
     assert!(lines[0][6].contains("owner"), "{lines:?}");
     assert_eq!(lines[1][4].len(), 24);
 }
+
+#[tokio::test]
+async fn a_password_is_withheld_if_the_rights_of_the_person_cannot_be_read() {
+    let app = TestApp::with_demo().await;
+    let import = carried_out(&app, TWO).await;
+    let first = report(&app, &import).await[0]["memberId"].clone();
+    let subject = Caller::Stranger.subject();
+    let linked = link(&app, app::id_of(&first), subject, AccountOrigin::Created).await;
+    let user = doc! { "_id": linked.user_id.unwrap() };
+    app.set(
+        "users",
+        user,
+        doc! { "platformAdminSource": "of_a_newer_build" },
+    )
+    .await;
+
+    let fetched = open(app.owner().post_empty(passwords_of(&import))).await;
+
+    let lines = cells(&fetched.text);
+    let note = "The rights of the person cannot be read: reset the password.";
+    assert_eq!(lines[0][4..], ["", "", note]);
+    assert_eq!(lines[1][4].len(), 24);
+}

@@ -7,6 +7,7 @@ pub(super) async fn measure(costs: &mut Costs<'_>) {
     let (id, few) = (fixture.tenant_ids[0], &fixture.tenant_ids[..10]);
     cost!(costs, PAGED, apps.list(id, None, PAGE));
     cost!(costs, PAGED, apps.list_all(id));
+    cost!(costs, PAGED, apps.list_providers(id));
     cost!(costs, PAGED, apps.count_open(few));
     cost!(costs, PAGED, apps.count_by_tenant(few));
     cost!(costs, PAGED, apps.count_all_open());

@@ -67,6 +67,14 @@ pub(super) async fn measure(costs: &mut Costs<'_>) {
             ..JobFilter::default()
         },
         JobFilter {
+            queue: Some(Queue::Maintenance),
+            ..JobFilter::default()
+        },
+        JobFilter {
+            queue: Some(Queue::Maintenance),
+            ..of_state(JobState::Discarded)
+        },
+        JobFilter {
             error_code: Some(ErrorCode::UpstreamConflict),
             ..JobFilter::default()
         },
@@ -97,7 +105,15 @@ pub(super) async fn measure(costs: &mut Costs<'_>) {
         let tenants = i64::try_from(filter.tenants.as_ref().map_or(0, Vec::len)).unwrap();
         cost!(costs, TRIED + 3 * tenants, jobs.list(filter, PAGE));
     }
-    for filter in [JobFilter::default(), of_state(JobState::Completed)] {
+    let of_queue = JobFilter {
+        queue: Some(Queue::Maintenance),
+        ..JobFilter::default()
+    };
+    for filter in [
+        JobFilter::default(),
+        of_state(JobState::Completed),
+        of_queue,
+    ] {
         cost!(costs, 2 * PAGED, jobs.stats(&filter, PAGE));
     }
     cost!(costs, PAGED, jobs.ends(&[job.id, parent]));
@@ -130,6 +146,10 @@ pub(super) async fn measure(costs: &mut Costs<'_>) {
         selection(JobState::Completed),
         JobSelection {
             kind: rare(),
+            ..discarded()
+        },
+        JobSelection {
+            queue: Some(Queue::Maintenance),
             ..discarded()
         },
         JobSelection {

@@ -46,7 +46,7 @@ pub(super) async fn measure(costs: &mut Costs<'_>) {
     );
     let member = fixture.members.find_by_user(fixture.tenant_ids[7], user);
     let member = &member.await.unwrap().unwrap();
-    cost_in_transaction!(costs, ONE, members.list_of_user(user));
+    cost_in_transaction!(costs, ONE, members.list_places(user));
     cost_in_transaction!(costs, PAGED, members.is_elsewhere(member));
     cost_in_transaction!(costs, PAGED, members.has_removable(member));
     cost!(costs, PAGED, members.is_login_elsewhere(member));

@@ -32,6 +32,11 @@ pub(super) async fn measure(costs: &mut Costs<'_>) {
             plan: Some(Plan::Starter),
             ..filter()
         },
+        SubscriptionFilter {
+            plan: Some(Plan::Starter),
+            status: Some(SubscriptionStatus::Cancelled),
+            ..filter()
+        },
     ];
     for filter in &filters {
         cost!(costs, PAGED, subscriptions.list(filter, PAGE));
