@@ -52,6 +52,8 @@ pub(super) struct People {
     pub(super) service_role: AppRole,
     users: Vec<User>,
     pub(super) groups: Vec<Group>,
+    /// Whether new usernames may have any form, as with `GRAPH_USERNAME_MATCH=none`.
+    pub(super) any_username: bool,
 }
 
 #[derive(Debug)]
@@ -78,6 +80,7 @@ impl People {
             service_role: AppRole::Admin,
             users: vec![account],
             groups: Vec::new(),
+            any_username: false,
         }
     }
 
@@ -221,7 +224,7 @@ fn user_exists() -> Response {
 
 fn valid_username(name: &str) -> bool {
     name.is_ascii()
-        && name.starts_with(|first: char| !first.is_ascii_digit())
+        && name.starts_with(|first: char| first.is_ascii_alphabetic() || first == '_')
         && !name.contains(' ')
 }
 
@@ -358,7 +361,7 @@ pub(super) async fn create_user(
     if display_name.is_empty() {
         return invalid("Empty displayname");
     }
-    if !valid_username(username) {
+    if !state.people.any_username && !valid_username(username) {
         return invalid("Invalid username");
     }
     if mail.is_some_and(|mail| !valid_mail(mail)) {
