@@ -212,6 +212,11 @@ impl OcisSim {
         self.shared.lock().people.set_enabled(name, enabled);
     }
 
+    /// Accepts usernames of any form, which otherwise begin with a letter.
+    pub fn accept_any_username(&self) {
+        self.shared.lock().people.any_username = true;
+    }
+
     /// Renames an account, as an administrator would.
     pub fn rename_account(&self, name: &str, to: &str) {
         self.shared.lock().people.rename(name, to);

@@ -242,6 +242,28 @@ impl MemberRepository {
         Ok(found.await?.is_some())
     }
 
+    /// Whether another tenant than `tenant` has a present member with this login whose account, or whose user on the file
+    /// server, was known once. A new account of the login would be that user.
+    pub async fn has_account_elsewhere(
+        &self,
+        login: &str,
+        tenant: Option<TenantId>,
+    ) -> Result<bool, StoreError> {
+        let mut query = doc! {
+            "email": login,
+            "status": present(),
+            "$or": [
+                { "authentik": { "$exists": true } },
+                { "ocis": { "$exists": true } },
+                { "ocisCreateBegun": true },
+            ],
+        };
+        if let Some(tenant) = tenant {
+            query.insert("tenantId", doc! { "$ne": tenant });
+        }
+        self.has_any(query).await
+    }
+
     /// The members with these ids. Skips those of a newer build.
     pub async fn list_by_ids(&self, ids: &[MemberId]) -> Result<Vec<Member>, StoreError> {
         let query = doc! { "_id": { "$in": ids } };

@@ -26,7 +26,10 @@ use secrecy::SecretString;
 use self::status::{MemberSink, MemberTarget};
 pub(super) use self::{
     authentik::reclaim_account,
-    ownership::{Claimant, facts as account_facts, refused as refuse_account},
+    ownership::{
+        Claimant, ensure_may_create as ensure_may_create_account, facts as account_facts,
+        refused as refuse_account,
+    },
     stalwart::desired as desired_mailbox,
 };
 use crate::steps::{StepContext, StepFailure, Steps};

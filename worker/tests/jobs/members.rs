@@ -2,6 +2,7 @@
 
 mod attacks;
 mod deaths;
+mod gone_accounts;
 mod lifecycle;
 mod lists;
 mod odd;

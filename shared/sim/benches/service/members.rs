@@ -10,7 +10,7 @@ use dezky_sim::{
 use futures::{StreamExt as _, TryStreamExt as _, stream};
 use mongodb::bson::{Document, doc};
 use reqwest::Method;
-use serde_json::json;
+use serde_json::{Value, json};
 use tokio::sync::watch;
 
 use crate::world::{CONNECTIONS, World, requests, until_within};
@@ -23,6 +23,10 @@ const FEW: usize = 10;
 const MANY: usize = 1_000;
 /// Pause between two changes of the other tenant.
 const PAUSE: Duration = Duration::from_millis(250);
+/// Members who are suspended one after another.
+const SUSPENDED: usize = 20;
+/// Maximum time until a suspended member is locked out.
+const MAX_LOCK_OUT_MILLIS: f64 = 1_000.0;
 /// Maximum time until a job of the other tenant starts.
 const MAX_START_MILLIS: f64 = 1_000.0;
 const TIMEOUT: Duration = Duration::from_mins(30);
@@ -44,7 +48,46 @@ pub(crate) async fn measure() -> bool {
         "ms",
         MAX_START_MILLIS,
     );
-    compare_reconciles(&world).await && starts
+    let lock_outs = within(
+        "1,000 members: suspended member locked out after, at most",
+        slowest_lock_out(&world).await,
+        "ms",
+        MAX_LOCK_OUT_MILLIS,
+    );
+    compare_reconciles(&world).await && starts && lock_outs
+}
+
+/// Longest time, in milliseconds, from the request to suspend a member until the person can neither sign in, nor open the
+/// mailbox, nor use the file server.
+async fn slowest_lock_out(world: &World) -> f64 {
+    let users = format!("/tenants/{SLUG}/users");
+    let request = world.request(Method::GET, &format!("{users}?limit={SUSPENDED}"));
+    let response = request.send().await.expect("the api responds");
+    let text = response.text().await.expect("the response is complete");
+    let page: Value = serde_json::from_str(&text).expect("it is JSON");
+    let members = page["items"].as_array().expect("it is a page");
+    let mut slowest = Duration::ZERO;
+    for member in members {
+        let field = |name: &str| member[name].as_str().expect("it has the field");
+        let began = Instant::now();
+        let path = format!("{users}/{}/suspend", field("id"));
+        world.send(Method::POST, &path, None).await;
+        until_within(TIMEOUT, "the member is locked out", async || {
+            is_locked_out(world, field("email"))
+        })
+        .await;
+        slowest = slowest.max(began.elapsed());
+    }
+    slowest.as_secs_f64() * 1_000.0
+}
+
+fn is_locked_out(world: &World, login: &str) -> bool {
+    let account = world.authentik.user_named(login);
+    let mailboxes = world.stalwart.accounts();
+    let mailbox = mailboxes.iter().find(|mailbox| mailbox.email == login);
+    account.is_some_and(|account| !account.is_active)
+        && mailbox.is_some_and(|mailbox| !mailbox.can_sign_in)
+        && world.ocis.is_enabled(login) == Some(false)
 }
 
 /// Creates the members, and suspends and resumes their tenant.

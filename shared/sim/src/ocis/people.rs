@@ -48,6 +48,8 @@ pub(super) struct People {
     pub(super) service_role: AppRole,
     users: Vec<User>,
     pub(super) groups: Vec<Group>,
+    /// Whether new usernames may have any form, as with `GRAPH_USERNAME_MATCH=none`.
+    pub(super) any_username: bool,
 }
 
 #[derive(Debug)]
@@ -74,6 +76,7 @@ impl People {
             service_role: AppRole::Admin,
             users: vec![account],
             groups: Vec::new(),
+            any_username: false,
         }
     }
 

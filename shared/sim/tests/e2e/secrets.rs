@@ -65,6 +65,29 @@ async fn secret(stack: &Stack, path: &str, body: Option<&Value>, field: &str) ->
     (secret, first["id"].as_str().unwrap().to_owned())
 }
 
+/// Imports a member. Returns the one-time password, which is in a file that is handed over once, and the text of every
+/// document while it is kept for that.
+async fn imported(stack: &Stack) -> (String, String) {
+    let file = "localPart,name,role\ngrace,Grace,member\n";
+    let request = stack.request(Method::POST, &format!("{USERS}/import"));
+    let request = request.header("content-type", "text/csv").body(file);
+    let response = request.send().await.unwrap();
+    assert_eq!(response.status(), StatusCode::ACCEPTED);
+    let import: Value = serde_json::from_str(&response.text().await.unwrap()).unwrap();
+    stack.until_no_job_of("import_members").await;
+    let kept = stored(stack).await;
+    let path = format!(
+        "{USERS}/imports/{}/passwords",
+        import["id"].as_str().unwrap()
+    );
+    let response = stack.request(Method::POST, &path).send().await.unwrap();
+    assert_eq!(response.status(), StatusCode::OK);
+    let sheet = response.text().await.unwrap();
+    let row = sheet.lines().nth(1).unwrap();
+    let password = row.split("\",\"").nth(4).unwrap().to_owned();
+    (password, kept)
+}
+
 /// The text of every document.
 async fn stored(stack: &Stack) -> String {
     let database = stack.database().await;
@@ -121,9 +144,11 @@ async fn no_secret_is_in_a_store_a_log_or_a_trace() {
     let (second, _) = secret(&stack, &reset, None, "oneTimePassword").await;
     let rotate = format!("{APPS}/{wiki}/rotate-secret");
     let (rotated, _) = secret(&stack, &rotate, None, "clientSecret").await;
-    let secrets = [first, second, client_secret, rotated];
     // While jobs carry them, and after their ends.
     let mut searched = vec![("MongoDB, before", stored(&stack).await)];
+    let (of_import, kept) = imported(&stack).await;
+    searched.push(("MongoDB, with an import", kept));
+    let secrets = [first, second, client_secret, rotated, of_import];
     for kind in [
         "provision_member",
         "reset_member_password",
@@ -153,12 +178,12 @@ async fn no_secret_is_in_a_store_a_log_or_a_trace() {
         }
     }
     // They work, so that the right texts were searched for.
-    assert!(
-        stack
-            .authentik
-            .sign_in("ada@acme.test", &secrets[1])
-            .is_ok()
-    );
+    for (login, password) in [
+        ("ada@acme.test", &secrets[1]),
+        ("grace@acme.test", &secrets[4]),
+    ] {
+        assert!(stack.authentik.sign_in(login, password).is_ok(), "{login}");
+    }
     assert!(
         stack
             .authentik

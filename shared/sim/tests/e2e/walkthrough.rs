@@ -2,13 +2,21 @@
 
 use std::{fmt::Write as _, process::Stdio};
 
-use dezky_sim::{callers, callers::Caller, demo, workspace};
+use clap::Parser;
+use dezky_sim::{callers, callers::Caller, demo, simulators::Addresses, workspace};
 use tokio::{io::AsyncWriteExt as _, process::Command};
 
 use crate::stack::Stack;
 
 /// Precedes the output of each command.
 const MARK: &str = "@@ output of ";
+
+/// Addresses that `cargo dev up` gives the simulators where the ports are free.
+#[derive(Debug, Parser)]
+struct Usual {
+    #[command(flatten)]
+    simulators: Addresses,
+}
 
 /// A command and its output.
 #[derive(Debug)]
@@ -88,13 +96,20 @@ async fn the_walk_through_is_true() {
         .unwrap();
     let directory = tempfile::tempdir().unwrap();
     let text = std::fs::read_to_string(workspace::root().join("shared/sim/walkthrough.md"));
-    let text = text
-        .unwrap()
-        .replace("http://127.0.0.1:3001", &stack.url)
-        .replace("http://127.0.0.1:3900", &control)
-        .replace("http://127.0.0.1:3903", &stack.stalwart.server.url)
-        .replace("http://127.0.0.1:3904", &stack.ocis.server.url)
-        .replace("/tmp/", &format!("{}/", directory.path().display()));
+    let mut text = text.unwrap();
+    let usual = Usual::parse_from(["walkthrough"]).simulators;
+    let at = |port| format!("http://{}", usual.at(port));
+    for (variable, documented, actual) in [
+        ("API", "http://127.0.0.1:3001".to_owned(), &*stack.url),
+        ("SIMULATORS", at(usual.control_port), &*control),
+        ("MAIL", at(usual.stalwart_port), &*stack.stalwart.server.url),
+        ("FILES", at(usual.ocis_port), &*stack.ocis.server.url),
+    ] {
+        let assignment = format!("{variable}={documented}");
+        assert!(text.contains(&assignment), "{assignment}");
+        text = text.replace(&assignment, &format!("{variable}={actual}"));
+    }
+    let text = text.replace("/tmp/", &format!("{}/", directory.path().display()));
     let steps = steps(&text);
     // Stands in for `cargo dev token`, which needs a running `cargo dev up`.
     let mut script = "cargo() { eval echo \\$TOKEN_$3; }\n".to_owned();

@@ -200,7 +200,8 @@ impl AccountStep<'_> {
         let user = if let Some(user) = find(&self.client, self.target).await? {
             user
         } else {
-            ownership::ensure_may_create(self.run, self.target).await?;
+            let claimant = ownership::Claimant::member(self.target);
+            ownership::ensure_may_create(self.run, claimant).await?;
             let wanted = wanted(self.target, &self.member_id);
             self.client.create_member(&wanted).await?
         };

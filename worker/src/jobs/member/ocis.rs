@@ -93,8 +93,8 @@ async fn create(
     Ok(created.await?)
 }
 
-/// Fails unless the account of the login is known to be the tenant's or admitted: the user of an account that another tenant
-/// may open must not get into the space.
+/// Fails unless the account of the login is known to be the tenant's or admitted, or may be created: the user of an account
+/// that another tenant may open must not get into the space, nor may a user of the file server await that account.
 async fn ensure_admitted(run: &StepContext, target: &MemberTarget) -> Result<(), StepFailure> {
     let member = &target.member;
     if member.authentik.is_some() || run.ctx.clients.authentik.is_none() {
@@ -102,8 +102,15 @@ async fn ensure_admitted(run: &StepContext, target: &MemberTarget) -> Result<(),
     }
     let unknown = || not_ready("the account at the identity provider is not known yet");
     match account_access(run, target).await? {
-        None if ownership::is_login_used_elsewhere(run, member).await? => Err(unknown()),
-        None | Some(AccountAccess::Owned | AccountAccess::Usable) => Ok(()),
+        None => {
+            let claimant = ownership::Claimant::member(target);
+            ownership::ensure_may_create(run, claimant).await?;
+            if ownership::is_login_used_elsewhere(run, member).await? {
+                return Err(unknown());
+            }
+            Ok(())
+        }
+        Some(AccountAccess::Owned | AccountAccess::Usable) => Ok(()),
         Some(AccountAccess::Reclaimable) => Err(unknown()),
         Some(AccountAccess::Refused) => Err(ownership::refused()),
     }

@@ -198,23 +198,51 @@ async fn creator_of(
     })
 }
 
-/// Fails if another tenant owns the domain of the login: it alone may create an account of it, and may be about to.
-pub(super) async fn ensure_may_create(
+/// Fails if the account of the login may not be created for the claimant: the tenant that owns the domain of the login
+/// speaks for the person, and where a member of another tenant has lost an account of this login, that tenant's space
+/// would be open to the next one.
+pub(in crate::jobs) async fn ensure_may_create(
     run: &StepContext,
-    target: &MemberTarget,
+    claimant: Claimant<'_>,
 ) -> Result<(), StepFailure> {
-    let login = &target.member.email;
-    let Some((_, domain)) = login.rsplit_once('@') else {
-        return Ok(());
-    };
-    let owner = run.ctx.tenants.find_domain_owner(domain).await?;
-    let Some(owner) = owner.filter(|owner| *owner != target.tenant.id) else {
-        return Ok(());
-    };
-    if run.ctx.members.has_login(owner, login).await? {
-        return Err(not_ready(
-            "the tenant that owns the domain of the login has not created the account yet",
+    let login = claimant.login;
+    let own = claimant.tenant.map(|tenant| tenant.id);
+    if let Some((_, domain)) = login.rsplit_once('@')
+        && let Some(owner) = run.ctx.tenants.find_domain_owner(domain).await?
+    {
+        if own == Some(owner) {
+            return Ok(());
+        }
+        ensure_domain_is_open_to(run, claimant, owner).await?;
+    }
+    if run.ctx.members.has_account_elsewhere(login, own).await? {
+        return Err(StepFailure::new(
+            ErrorCode::AccountTaken,
+            "a member of another tenant had an account of this login, which was deleted or renamed at the identity provider; \
+             see \"Account taken\" in the runbook",
         ));
+    }
+    Ok(())
+}
+
+/// Fails if only `owner`, the tenant that owns the domain of the login, may create its account. The partner that manages
+/// that tenant may, for its team and for owners of its tenants: it creates members of that tenant, too.
+async fn ensure_domain_is_open_to(
+    run: &StepContext,
+    claimant: Claimant<'_>,
+    owner: TenantId,
+) -> Result<(), StepFailure> {
+    if claimant.member.is_some() {
+        if run.ctx.members.has_login(owner, claimant.login).await? {
+            return Err(not_ready(
+                "the tenant that owns the domain of the login has not created the account yet",
+            ));
+        }
+    } else if claimant.partner.is_some() {
+        let owner = run.ctx.tenants.find(owner).await?;
+        if owner.is_some_and(|owner| owner.partner_id == claimant.partner) {
+            return Ok(());
+        }
     }
     Err(StepFailure::new(
         ErrorCode::AccountTaken,

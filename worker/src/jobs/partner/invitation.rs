@@ -26,7 +26,7 @@ use secrecy::ExposeSecret as _;
 use super::{event, group, partner_of, reason};
 use crate::{
     context::Context,
-    jobs::member::{Claimant, account_facts, refuse_account},
+    jobs::member::{Claimant, account_facts, ensure_may_create_account, refuse_account},
     steps::{StepContext, StepFailure, StepSuccess},
 };
 
@@ -46,10 +46,7 @@ pub(super) async fn accept(run: StepContext) -> Result<StepSuccess, StepFailure>
     }
 
     let client = client.with_deadline(&run.deadline);
-    let partner_id = partner.id.to_string();
-    let account = client
-        .ensure_invited(&invitation.email, &invitation.name, &partner_id)
-        .await?;
+    let account = invited_account(&run, &client, &invitation).await?;
     ensure_admissible(&run, &invitation, &account).await?;
     let user = match join(&run, &invitation, &account).await? {
         Joined::Member(user) => *user,
@@ -78,6 +75,31 @@ async fn invitation_of(run: &StepContext) -> Result<Option<Invitation>, StepFail
     Ok(run.ctx.invitations.find(args.invitation_id).await?)
 }
 
+/// The account of the invited person, created unless a tenant of another partner speaks for the login: the link opens it.
+async fn invited_account(
+    run: &StepContext,
+    client: &Authentik,
+    invitation: &Invitation,
+) -> Result<authentik::User, StepFailure> {
+    let Invitation { email, name, .. } = invitation;
+    if let Some(account) = client.find_user(email).await? {
+        return Ok(account);
+    }
+    ensure_may_create_account(run, claimant(invitation)).await?;
+    let partner_id = invitation.partner_id.to_string();
+    Ok(client.ensure_invited(email, name, &partner_id).await?)
+}
+
+/// The partner that would admit the account to its team.
+const fn claimant(invitation: &Invitation) -> Claimant<'_> {
+    Claimant {
+        tenant: None,
+        member: None,
+        partner: Some(invitation.partner_id),
+        login: invitation.email.as_str(),
+    }
+}
+
 /// Fails for an account that a tenant or another partner created, and may know the password of: signed in with it, that one
 /// could accept the invitation. A member of the team stays one.
 async fn ensure_admissible(
@@ -85,13 +107,7 @@ async fn ensure_admissible(
     invitation: &Invitation,
     account: &authentik::User,
 ) -> Result<(), StepFailure> {
-    let claimant = Claimant {
-        tenant: None,
-        member: None,
-        partner: Some(invitation.partner_id),
-        login: &invitation.email,
-    };
-    let facts = account_facts(run, claimant, account).await?;
+    let facts = account_facts(run, claimant(invitation), account).await?;
     if facts.access() != AccountAccess::Refused {
         return Ok(());
     }

@@ -5,6 +5,7 @@ use std::collections::BTreeSet;
 use dezky_shared::{
     account::AccountAccess,
     id::PartnerId,
+    queue::error_code::ErrorCode,
     store::StoreError,
     tenant::{DesiredState, Owner, Tenant, reason},
     upstream::Upstream,
@@ -25,7 +26,9 @@ use crate::{
     jobs::{
         app,
         item_work::ItemWork,
-        member::{Claimant, account_facts, reclaim_account, refuse_account},
+        member::{
+            Claimant, account_facts, ensure_may_create_account, reclaim_account, refuse_account,
+        },
     },
     steps::{StepContext, StepFailure, StepSuccess},
 };
@@ -147,12 +150,12 @@ async fn ensure_owner(
         work.changes.push(ADDED.to_owned());
         return Ok(None);
     };
-    let ensured = client.ensure_user(&owner.email, &owner.name).await;
-    let Some(mut user) = work.capture(ensured)? else {
+    let login = owner.email.to_lowercase();
+    let claimant = Claimant::tenant(tenant, &login);
+    let Some(mut user) = owner_account(run, client, claimant, owner, work).await? else {
         return Ok(None);
     };
-    let login = owner.email.to_lowercase();
-    let facts = account_facts(run, Claimant::tenant(tenant, &login), &user).await?;
+    let facts = account_facts(run, claimant, &user).await?;
     match facts.access() {
         AccountAccess::Owned | AccountAccess::Usable => {}
         // The owner chooses a password by the recovery flow, as the owner of a new account does.
@@ -173,6 +176,33 @@ async fn ensure_owner(
     work.changes.push(ADDED.to_owned());
     user.groups.push(group.id.clone());
     Ok(Some(user))
+}
+
+/// The owner's account, created unless another tenant speaks for the login. `None` if that failed for the owner alone.
+async fn owner_account(
+    run: &StepContext,
+    client: &Authentik,
+    claimant: Claimant<'_>,
+    owner: &Owner,
+    work: &mut ItemWork<'_>,
+) -> Result<Option<User>, StepFailure> {
+    let found = client.find_user(&owner.email).await;
+    let Some(found) = work.capture(found)? else {
+        return Ok(None);
+    };
+    if found.is_some() {
+        return Ok(found);
+    }
+    match ensure_may_create_account(run, claimant).await {
+        Ok(()) => {}
+        Err(failure) if failure.code == ErrorCode::AccountTaken => {
+            work.fail(failure);
+            return Ok(None);
+        }
+        Err(failure) => return Err(failure),
+    }
+    let created = client.ensure_user(&owner.email, &owner.name).await;
+    work.capture(created)
 }
 
 /// Blocks sign-in for all members, except [exempt](Exempt) ones: first for those who can sign in now. Then ends the

@@ -186,6 +186,35 @@ async fn every_drift_of_an_app_is_repaired_and_audited() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn an_app_that_a_deleted_group_has_opened_is_closed_and_its_members_come_back() {
+    let world = World::start().await;
+    let tenant = world.active_tenant("acme", &["acme.test"]).await;
+    let ada = world.provisioned_member(&tenant, "ada").await;
+    world.upstreams.authentik.add_user("eve@other.test", &[]);
+    let app = world.active_app(&tenant, "wiki").await;
+    let authentik = &world.upstreams.authentik;
+    let group = authentik.group_named("acme").unwrap().id;
+    // The server deletes the bindings that name the group.
+    authentik.change(|state| {
+        state.groups.remove(&group);
+        state.apps.bindings.clear();
+        for user in state.users.values_mut() {
+            user.groups.remove(&group);
+        }
+    });
+    assert!(world.sign_in_to(&app, "eve@other.test").await.is_ok());
+
+    world.completed(&world.reconcile(tenant.id).await).await;
+    world.until_idle().await;
+
+    let eve = world.sign_in_to(&app, "eve@other.test").await;
+    assert_eq!(eve, Err(NotSignedIn::Denied));
+    assert!(world.sign_in_to(&app, &ada.email).await.is_ok());
+    assert!(!world.reload_app(&app).await.is_open());
+    world.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn an_open_app_is_shown_until_it_is_closed() {
     let world = World::start().await;
     let tenant = world.active_tenant("acme", &[]).await;

@@ -204,8 +204,11 @@ async fn a_login_in_a_domain_of_another_tenant_is_not_created() {
         .await;
 
     assert!(world.upstreams.authentik.users().is_empty());
+    assert!(world.upstreams.ocis.accounts().is_empty());
     let newhire = world.provisioned_member(&acme, "newhire").await;
     assert_eq!(world.access(&acme, &newhire).await, (true, 200, true));
+    let files = world.member(newhire.id).await.ocis.unwrap();
+    assert_eq!(files.origin, AccountOrigin::Created);
     world.stop().await;
 }
 

@@ -4,11 +4,24 @@ use std::time::Duration;
 
 use dezky_shared::{
     member::{AccountOrigin, MemberStatus},
-    queue::job::StepState,
+    queue::{error_code::ErrorCode, job::StepState},
+    user::User,
 };
 
 use super::PASSWORD;
 use crate::{harness::step, world::World};
+
+impl World {
+    /// Adds the account of an operator.
+    async fn add_operator(&self, username: &str) {
+        let account = self.upstreams.authentik.add_user(username, &[]);
+        let now = self.harness.context.store.now();
+        let mut user = User::first_seen(&account.uuid.to_string(), username, "Op", now);
+        user.platform_admin = true;
+        let users = self.harness.context.store.collection::<User>("users");
+        users.insert_one(&user).await.unwrap();
+    }
+}
 
 #[tokio::test(flavor = "multi_thread")]
 async fn an_account_in_another_case_belongs_to_another_person() {
@@ -167,32 +180,61 @@ async fn a_name_of_120_astral_characters_is_the_same_in_every_upstream() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn the_account_of_a_partners_staff_is_admitted_and_otherwise_left_alone() {
+async fn the_accounts_of_staff_and_operators_are_admitted_and_otherwise_left_alone() {
     let world = World::start().await;
     let tenant = world.active_tenant("acme", &["acme.test"]).await;
     let partner = world.add_partner("nordic").await;
-    let account = world.add_team_member(&partner, "nea@nordic.test").await;
-    let guest = world.new_guest(&tenant, "nea@nordic.test").await;
-    world.completed(&world.provision_member(&guest).await).await;
-    let provisioned = world.member(guest.id).await;
-    let before = world.user("nea@nordic.test");
+    world.add_team_member(&partner, "nea@nordic.test").await;
+    world.add_operator("op@dezky.test").await;
 
-    let reset = world.completed(&world.reset_password(&guest).await).await;
-    world.completed(&world.suspend_member(&guest).await).await;
-    let suspended = world.user("nea@nordic.test");
-    world
-        .completed(&world.remove_member_now(&guest).await)
-        .await;
+    for login in ["nea@nordic.test", "op@dezky.test"] {
+        let before = world.user(login);
+        let guest = world.new_guest(&tenant, login).await;
+        world.completed(&world.provision_member(&guest).await).await;
+        let provisioned = world.member(guest.id).await;
 
-    let origin = provisioned.authentik.unwrap().origin;
-    assert_eq!(origin, AccountOrigin::Adopted);
-    let skipped = step(&reset, "member_password").state;
-    assert_eq!(skipped, StepState::Skipped);
-    assert!(suspended.is_active);
-    assert_eq!(suspended.password, before.password);
-    let kept = world.user("nea@nordic.test");
-    assert_eq!((kept.pk, kept.is_active), (account.pk, true));
-    assert_eq!(kept.password, before.password);
+        let reset = world.completed(&world.reset_password(&guest).await).await;
+        world.completed(&world.suspend_member(&guest).await).await;
+        let suspended = world.user(login);
+        world
+            .completed(&world.remove_member_now(&guest).await)
+            .await;
+
+        let origin = provisioned.authentik.unwrap().origin;
+        assert_eq!(origin, AccountOrigin::Adopted, "{login}");
+        let skipped = step(&reset, "member_password").state;
+        assert_eq!(skipped, StepState::Skipped, "{login}");
+        let kept = world.user(login);
+        for after in [suspended, kept] {
+            assert_eq!((after.pk, after.is_active), (before.pk, true), "{login}");
+            assert_eq!(after.password, before.password, "{login}");
+        }
+    }
+    world.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_login_that_begins_with_a_digit_names_the_setting_that_the_file_server_lacks() {
+    let world = World::start().await;
+    let tenant = world.active_tenant("acme", &["acme.test"]).await;
+    let member = world.new_member(&tenant, "365info").await;
+
+    let job = world.provision_member(&member).await;
+    let job = world.harness.finished(job.id).await;
+
+    let error = step(&job, "ocis").error.as_ref().unwrap();
+    assert_eq!(error.code, ErrorCode::UpstreamRejected);
+    let detail = &error.detail;
+    assert!(detail.contains("GRAPH_USERNAME_MATCH=none"), "{detail}");
+    assert_eq!(world.access(&tenant, &member).await, (true, 200, false));
+
+    world.upstreams.ocis.accept_any_username();
+    world.completed(&world.reconcile(tenant.id).await).await;
+    world.until_idle().await;
+
+    assert_eq!(world.access(&tenant, &member).await, (true, 200, true));
+    let status = world.member(member.id).await.status;
+    assert_eq!(status, MemberStatus::Active);
     world.stop().await;
 }
 

@@ -29,7 +29,7 @@ fn user_exists() -> Response {
 
 fn valid_username(name: &str) -> bool {
     name.is_ascii()
-        && name.starts_with(|first: char| !first.is_ascii_digit())
+        && name.starts_with(|first: char| first.is_ascii_alphabetic() || first == '_')
         && !name.contains(' ')
 }
 
@@ -166,7 +166,7 @@ pub(in crate::ocis) async fn create_user(
     if display_name.is_empty() {
         return invalid("Empty displayname");
     }
-    if !valid_username(username) {
+    if !state.people.any_username && !valid_username(username) {
         return invalid("Invalid username");
     }
     if mail.is_some_and(|mail| !valid_mail(mail)) {

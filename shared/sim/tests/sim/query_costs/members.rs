@@ -50,6 +50,9 @@ pub(super) async fn measure(costs: &mut Costs<'_>) {
     cost_in_transaction!(costs, PAGED, members.is_elsewhere(member));
     cost_in_transaction!(costs, PAGED, members.has_removable(member));
     cost!(costs, PAGED, members.is_login_elsewhere(member));
+    let (login, own) = (&member.email, Some(crowded));
+    cost!(costs, ONE, members.has_account_elsewhere(login, own));
+    cost!(costs, ONE, members.has_account_elsewhere(login, None));
     cost!(costs, ONE, members.has_login(crowded, "none@demo.test"));
     cost!(costs, PAGED, members.list_adopted(crowded, &["s1", "none"]));
     cost!(costs, PAGED, members.list_excluded_from_space(crowded));

@@ -64,6 +64,11 @@ impl Ocis {
         if response.status == StatusCode::CONFLICT {
             return Ok(None);
         }
+        let is_plain = username.starts_with(|it: char| it.is_ascii_alphabetic() || it == '_');
+        if response.status == StatusCode::BAD_REQUEST && !is_plain {
+            let detail = "a username that does not begin with a letter needs GRAPH_USERNAME_MATCH=none in oCIS";
+            return Err(ClientError::Rejected(response.failed(detail)));
+        }
         response.error_for_status()?.json().map(Some)
     }
 
