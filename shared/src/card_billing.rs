@@ -171,6 +171,11 @@ impl Subscription {
         by_card && !self.partner_billed && self.price_minor > 0
     }
 
+    /// Whether Stripe may charge it: it bills it, or one there was imported with it.
+    pub fn may_be_charged(&self) -> bool {
+        self.biller == Biller::Stripe || self.stripe_subscription_id.is_some()
+    }
+
     /// Its terms at Stripe.
     pub fn card_terms(&self) -> CardTerms {
         CardTerms {

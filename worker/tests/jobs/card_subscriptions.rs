@@ -8,6 +8,7 @@ use std::time::Duration;
 use bson::{Document, doc};
 use dezky_shared::{
     billing::period::whole_second,
+    feature_flag::NEW_BILLING_ENGINE,
     id::TenantId,
     invoice::{Invoice, InvoiceStatus},
     platform::clock,
@@ -57,6 +58,18 @@ impl World {
         let invoices = store.collection::<Invoice>("invoices");
         let found = invoices.find(doc! {}).sort(doc! { "period.start": 1 });
         found.await.unwrap().try_collect().await.unwrap()
+    }
+
+    /// Mirrors the last invoice, and returns the changes.
+    async fn mirror_last(&self, tenant: TenantId) -> Vec<String> {
+        let invoice = self.upstreams.stripe.objects("invoice").pop().unwrap();
+        let args = MirrorStripeObject {
+            object_type: "invoice".to_owned(),
+            object_id: invoice["id"].as_str().unwrap().to_owned(),
+            tenant_id: Some(tenant),
+        };
+        let job = self.harness.enqueue(&args).await;
+        step(&self.completed(&job).await, "stripe").changes.clone()
     }
 
     async fn run_invoices(&self) {
@@ -133,7 +146,8 @@ async fn changes_are_prorated_once_and_edits_in_the_dashboard_are_taken_back() {
     assert_eq!(stripe.objects("price").len(), 2);
     assert_eq!(stripe.objects("product").len(), 2);
 
-    // A yearly cycle begins at once.
+    world.mirror_last(tenant).await;
+    // A yearly cycle begins at once, and its invoice credits the rest of the month.
     let yearly = doc! { "cycle": "yearly", "priceMinor": 999_000_i64 };
     change_subscription(&world, &sold, yearly).await;
     world.sync(tenant).await;
@@ -142,6 +156,11 @@ async fn changes_are_prorated_once_and_edits_in_the_dashboard_are_taken_back() {
     let ahead = clock::later(now, Duration::from_hours(360 * 24));
     assert!(through > ahead, "{through}");
     assert_eq!(world.invoice_totals().len(), 3);
+    let mirrored = world.mirror_last(tenant).await;
+    assert_eq!(mirrored.len(), 1, "{mirrored:?}");
+    let periods = world.invoices_by_period().await;
+    let ends = periods.iter().map(|it| it.period.unwrap().end);
+    assert_eq!(ends.max(), Some(through));
     world.stop().await;
 }
 
@@ -420,6 +439,8 @@ async fn a_tenant_that_leaves_is_charged_for_no_other_period_and_ends_with_its_r
     set_status(TenantStatus::Active).await;
     world.sync(tenant).await;
     assert_eq!(world.theirs()[0]["cancel_at_period_end"], false);
+    // A customer that is gone is not charged, also with the flag off.
+    world.harness.set_flag(NEW_BILLING_ENGINE, false).await;
     set_status(TenantStatus::Terminated).await;
     let sweep = SweepBilling {
         dry_run: false,

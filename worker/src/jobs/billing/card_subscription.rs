@@ -24,7 +24,8 @@ use super::{
 };
 use crate::steps::{StepContext, StepFailure};
 
-const CREATE: &str = "subscription.create";
+/// Operation that creates a subscription.
+pub(super) const CREATE: &str = "subscription.create";
 const UPDATE: &str = "subscription.update";
 const VOID: &str = "invoice.void";
 

@@ -25,7 +25,7 @@ use super::{
     NOT_BILLED,
     card::default_card_of,
     card_subscription::CardSync,
-    flags_of, is_billed,
+    flags_of, is_billed, is_charged,
     tax_id::{account_tax_id, vat_id_of},
 };
 use crate::steps::{StepContext, StepFailure, StepSuccess};
@@ -67,7 +67,8 @@ pub(super) async fn sync(run: StepContext) -> Result<StepSuccess, StepFailure> {
 }
 
 /// Ends the subscriptions at Stripe of a tenant that is gone, or whose purge has begun. Its customer stays, with its invoices;
-/// a subscription that Stripe was to bill ends without one, too. `None` if the tenant is not gone, or not billed.
+/// a subscription that Stripe was to bill ends without one, too, and so does one of a tenant whose flag is off. `None` if the
+/// tenant is not gone, or not billed.
 async fn end_gone(
     run: &StepContext,
     tenant_id: TenantId,
@@ -82,7 +83,7 @@ async fn end_gone(
         return Ok(None);
     }
     let now = ctx.store.now();
-    if !is_billed(&flags_of(run).await?, tenant, now) {
+    if !is_billed(&flags_of(run).await?, tenant, now) && !is_charged(ctx, tenant_id).await? {
         return Ok(None);
     }
     let account = ctx.billing_accounts.find(tenant_id).await?;

@@ -14,7 +14,7 @@ use std::collections::BTreeSet;
 
 use dezky_shared::{
     id::TenantId,
-    queue::args::MirrorStripeObject,
+    queue::{args::MirrorStripeObject, job::JobArgs},
     store::jobs::NewJob,
     stripe_event::{CUSTOMER, INVOICE, PAYMENT_INTENT, SUBSCRIPTION},
     tenant::reason,
@@ -58,11 +58,8 @@ pub(super) async fn mirror(run: StepContext) -> Result<StepSuccess, StepFailure>
     }
 }
 
-/// Enqueues the job that reads an object again, on behalf of the one who requested this job.
-pub(super) async fn enqueue(
-    run: &StepContext,
-    args: &MirrorStripeObject,
-) -> Result<(), StepFailure> {
+/// Enqueues a job that follows this one, such as one that reads an object again, on behalf of the one who requested this job.
+pub(super) async fn enqueue(run: &StepContext, args: &impl JobArgs) -> Result<(), StepFailure> {
     let (ctx, before) = (&run.ctx, &run.job);
     let job = NewJob::new(args, &before.created_by, ctx.store.now())?
         .requested_by(before.request_id.clone(), before.traceparent.clone());

@@ -10,7 +10,7 @@ use dezky_upstreams::clients::{
 use super::{
     super::{
         card_catalog::{CardCatalog, changed},
-        keyed_calls::KeyedCalls,
+        keyed_calls::{KeyedCalls, ended_by},
         text_of,
     },
     CREATE, CardSync,
@@ -41,13 +41,13 @@ impl CardSync<'_> {
         let call = call.await?;
         let sent = self.stripe.create_subscription(&new, &call.key()).await;
         let is_refused = sent.as_ref().map_or_else(is_refusal, Option::is_none);
-        if is_refused {
-            // Before the call is settled: until then, a repeat with its key is refused again.
-            self.mirror().take_back(ours.id).await?;
+        if let Some(state) = ended_by(&sent).filter(|_| is_refused) {
+            self.mirror().take_back(ours.id, &call, state).await?;
+        } else {
+            calls
+                .settle(&call, &sent, |created| Some(created.as_ref()?.id.as_str()))
+                .await?;
         }
-        calls
-            .settle(&call, &sent, |created| Some(created.as_ref()?.id.as_str()))
-            .await?;
         if is_refused && is_repeat {
             return Err(changed("the earlier request was refused"));
         }
