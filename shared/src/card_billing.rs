@@ -3,6 +3,8 @@
 //! The decisions are pure functions of both. A sync compares them and makes Stripe's what ours wants; then it mirrors the
 //! fact. Periods, amounts and payments are Stripe's; plan, cycle, price and end are ours.
 
+mod first_card;
+
 use bson::DateTime;
 
 use crate::{

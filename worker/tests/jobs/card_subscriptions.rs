@@ -10,7 +10,7 @@ use dezky_shared::{
     billing::period::whole_second,
     feature_flag::NEW_BILLING_ENGINE,
     id::TenantId,
-    invoice::{Invoice, InvoiceStatus},
+    invoice::{BeforeFirstCard, Invoice, InvoiceStatus},
     platform::clock,
     queue::args::{MirrorStripeObject, RunInvoices, SweepBilling, SyncBilling},
     subscription::{Biller, EndedBy, Subscription, SubscriptionStatus},
@@ -202,6 +202,34 @@ async fn a_first_payment_that_waits_is_shown_and_one_that_expired_waits_for_a_pe
     let ours = world.ours(&sold).await;
     assert_eq!(ours.status, SubscriptionStatus::Active);
     assert!(!ours.needs_authentication);
+    world.stop().await;
+}
+
+/// The customer has used the service since the sale, ten days ago.
+#[tokio::test(flavor = "multi_thread")]
+async fn the_time_before_the_first_card_is_charged_where_it_is_not_free() {
+    let mut world = World::start().await;
+    world.harness.invoicing.before_first_card = BeforeFirstCard::Backdate;
+    world.replace_worker().await;
+    let tenant = customer(&world).await;
+    let sold = sell_by_card(&world, tenant).await;
+    let now = world.harness.context.store.now();
+    let through = whole_second(clock::earlier(now, Duration::from_hours(10 * 24)));
+    change_subscription(&world, &sold, doc! { "invoicedThrough": through }).await;
+
+    world.sync(tenant).await;
+    world.catch_up().await;
+
+    let start = &world.theirs()[0]["start_date"];
+    assert_eq!(start.as_i64(), Some(through.timestamp_millis() / 1_000));
+    // Ten days of a month of 28 to 31 days, and a month.
+    let total = world.invoice_totals()[0];
+    assert!((65_996..=67_730).contains(&total), "{total}");
+    let invoices = world.invoices_by_period().await;
+    assert_eq!(invoices.len(), 1);
+    let ours = world.ours(&sold).await.invoiced_through;
+    assert_eq!(invoices[0].period.map(|period| period.end), ours);
+    assert!(ours > Some(now));
     world.stop().await;
 }
 
@@ -481,6 +509,7 @@ async fn a_forgotten_subscription_is_adopted_and_a_second_one_is_cancelled() {
             .unwrap()
             .to_owned(),
         anchor: None,
+        backdated_to: None,
         tenant_id: sold.tenant_id.to_string(),
         subscription_id: sold.id.to_string(),
     };

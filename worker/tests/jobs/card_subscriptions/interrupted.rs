@@ -56,6 +56,7 @@ impl World {
             customer: id_of(&stripe.objects("customer")[0]),
             price: id_of(price.unwrap()),
             anchor: None,
+            backdated_to: None,
             tenant_id: sold.tenant_id.to_string(),
             subscription_id: sold.id.to_string(),
         };
