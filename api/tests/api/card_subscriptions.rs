@@ -50,6 +50,10 @@ async fn each_change_of_a_card_subscription_is_brought_to_the_payment_provider()
     let company = json!({ "company": "Demo A/S" });
     let info = operator.patch("/tenants/demo/billing-info", &company).await;
     assert_eq!(info.status, 200, "{info:?}");
+    let id = app.jobs().await.pop().unwrap().id;
+    assert_eq!(info.body["job"]["href"], format!("/jobs/{id}"));
+    let shown = operator.get("/tenants/demo/billing-info").await;
+    assert_eq!(shown.body, company);
     assert_eq!(last_kind(&app).await, "sync_billing");
     let ended = operator.delete(&path).await;
     assert_eq!(ended.status, 202, "{ended:?}");
