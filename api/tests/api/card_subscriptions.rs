@@ -137,3 +137,32 @@ async fn what_keeps_the_payment_provider_from_charging_is_shown() {
     let expected = json!(["BillingInfoRejected", "OtherItems"]);
     assert_eq!(set(edited).await, expected);
 }
+
+/// A change within the period is prorated on the next invoice, which only the payment provider calculates.
+#[tokio::test]
+async fn the_next_invoice_has_the_amount_that_the_payment_provider_has_calculated() {
+    let app = TestApp::with_billing().await;
+    sold_by_card(&app).await;
+    let sold = app.live_subscription().await;
+    let charged = doc! { "stripeSubscriptionId": "sub_1", "stripeStatus": "active" };
+    app.set("subscriptions", doc! { "_id": sold.id }, charged)
+        .await;
+    let next = doc! {
+        "at": sold.invoiced_through, "currency": "DKK", "subtotalMinor": 133_771_i64,
+    };
+    let account = doc! {
+        "_id": sold.tenant_id, "stripeCustomerId": "cus_1", "nextInvoice": next,
+        "syncedAt": app.state.store.now(),
+    };
+    let accounts = app.collection("billing_accounts");
+    accounts.insert_one(account).await.unwrap();
+
+    let calculated = app.billing().await["nextInvoice"]["subtotalMinor"].clone();
+    let later = doc! { "invoicedThrough": app.state.store.now() };
+    app.set("subscriptions", doc! { "_id": sold.id }, later)
+        .await;
+    let of_another_period = app.billing().await["nextInvoice"]["subtotalMinor"].clone();
+
+    assert_eq!(calculated, 133_771);
+    assert_eq!(of_another_period, 49_900);
+}

@@ -131,6 +131,10 @@ async fn changes_are_prorated_once_and_edits_in_the_dashboard_are_taken_back() {
     change_subscription(&world, &sold, dearer()).await;
     assert_eq!(world.sync(tenant).await, ["subscription's price changed"]);
     assert!(world.sync(tenant).await.is_empty());
+    let accounts = &world.harness.context.billing_accounts;
+    let account = accounts.find(tenant).await.unwrap().unwrap();
+    let next = account.next_invoice.unwrap();
+    assert_eq!(Some(next.at), world.ours(&sold).await.invoiced_through);
     let id = world.theirs()[0]["id"].as_str().unwrap().to_owned();
     let ends = [("cancel_at_period_end", "true")];
     stripe.edit_subscription(&id, &ends).unwrap();
@@ -143,6 +147,7 @@ async fn changes_are_prorated_once_and_edits_in_the_dashboard_are_taken_back() {
     // All of the first month was left, but for the seconds of this test.
     let total = world.invoice_totals()[1];
     assert!((149_890..=149_900).contains(&total), "{total}");
+    assert_eq!(next.subtotal_minor, total);
     assert_eq!(stripe.objects("price").len(), 2);
     assert_eq!(stripe.objects("product").len(), 2);
 

@@ -6,6 +6,7 @@
 //! repeated as it was requested, and changed afterwards.
 
 mod creation;
+mod next_invoice;
 
 use dezky_shared::{
     billing_account::BillingAccount,

@@ -56,13 +56,20 @@ pub(super) async fn sync(run: StepContext) -> Result<StepSuccess, StepFailure> {
         account: &sync.account,
         changes: Vec::new(),
     };
-    if is_dry_run {
+    let known = sync.account.next_invoice.clone();
+    let next = if is_dry_run {
         cards.preview().await?;
+        known.clone()
     } else {
         cards.apply().await?;
-    }
+        cards.next_invoice().await?
+    };
     let of_cards = cards.changes;
     sync.changes.extend(of_cards);
+    if next != known {
+        sync.account.next_invoice = next;
+        sync.save().await?;
+    }
     Ok(StepSuccess::ok(SYNCED, sync.changes))
 }
 
