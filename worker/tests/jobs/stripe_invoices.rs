@@ -16,7 +16,9 @@ use dezky_shared::{
     ledger::LedgerEntry,
     platform::clock,
     queue::{
-        args::{IssueInvoice, MirrorStripeObject, RunInvoices, SettleInvoice, VoidInvoice},
+        args::{
+            IssueInvoice, MirrorStripeObject, RunInvoices, SettleInvoice, SweepBilling, VoidInvoice,
+        },
         error_code::ErrorCode,
         job::{JobArgs, JobState},
     },
@@ -236,6 +238,28 @@ async fn an_invoice_is_mirrored_with_its_period_and_what_is_final_stays() {
         .collection::<Document>("audit_events");
     let mirrored = doc! { "action": "invoice.mirror", "tenantId": sale.tenant };
     assert_eq!(audited.count_documents(mirrored).await.unwrap(), 6);
+    world.stop().await;
+}
+
+/// The event of the payment is lost.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_sweep_finds_a_payment_that_no_event_told() {
+    let world = World::start().await;
+    let sale = world.sold().await;
+    let invoice = world.bill(&sale, 0);
+    world.catch_up().await;
+    world.pay(&invoice);
+
+    let sweep = SweepBilling {
+        dry_run: false,
+        spread_seconds: 0,
+    };
+    world.invoice_job(&sweep).await;
+
+    assert_eq!(world.mirrored().await[0].status, Paid);
+    let context = &world.harness.context;
+    let balances = context.ledger.list_balances(sale.partner).await.unwrap();
+    assert_eq!(balances[0].unsettled_minor, 2_000);
     world.stop().await;
 }
 

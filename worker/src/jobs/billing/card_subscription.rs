@@ -19,14 +19,12 @@ use dezky_upstreams::clients::stripe::{Stripe, SubscriptionChange};
 
 use super::{
     card_catalog::{CardCatalog, changed},
-    keyed_calls::KeyedCalls,
+    keyed_calls::{CREATE_SUBSCRIPTION, KeyedCalls},
     mirror_subscription::SubscriptionMirror,
     read_subscription::{converted, read_subscription, with_payment},
 };
 use crate::steps::{StepContext, StepFailure};
 
-/// Operation that creates a subscription.
-pub(super) const CREATE: &str = "subscription.create";
 const UPDATE: &str = "subscription.update";
 const VOID: &str = "invoice.void";
 
@@ -332,7 +330,7 @@ impl CardSync<'_> {
             return Ok(());
         }
         let calls = KeyedCalls(self.run);
-        calls.confirm(CREATE, ours.id).await?;
+        calls.confirm(CREATE_SUBSCRIPTION, ours.id).await?;
         if ours.card_action(read, self.context()) == CardAction::Keep {
             calls.confirm(UPDATE, ours.id).await?;
         }

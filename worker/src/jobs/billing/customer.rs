@@ -26,6 +26,7 @@ use super::{
     card::default_card_of,
     card_subscription::CardSync,
     flags_of, is_billed, is_charged,
+    mirror::enqueue_open,
     tax_id::{account_tax_id, vat_id_of},
 };
 use crate::steps::{StepContext, StepFailure, StepSuccess};
@@ -69,6 +70,9 @@ pub(super) async fn sync(run: StepContext) -> Result<StepSuccess, StepFailure> {
     if next != known {
         sync.account.next_invoice = next;
         sync.save().await?;
+    }
+    if !is_dry_run {
+        enqueue_open(&run, args.tenant_id).await?;
     }
     Ok(StepSuccess::ok(SYNCED, sync.changes))
 }

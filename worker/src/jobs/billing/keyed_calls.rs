@@ -11,6 +11,9 @@ use futures::FutureExt as _;
 
 use crate::steps::{StepContext, StepFailure};
 
+/// Operation that creates a subscription.
+pub(super) const CREATE_SUBSCRIPTION: &str = "subscription.create";
+
 /// The keyed calls of a step.
 #[derive(Clone, Copy)]
 pub(super) struct KeyedCalls<'a>(pub(super) &'a StepContext);

@@ -31,6 +31,8 @@ const MIRRORED: &str = "Mirrored";
 const TENANT_FOUND: &str = "TenantFound";
 /// Result of a step whose object concerns no tenant.
 const NOT_OURS: &str = "NotOurs";
+/// Maximum number of open invoices that a sync has mirrored.
+const MAX_OPEN: usize = 20;
 /// Maximum number of events that a job ends. Further events wait for the catch-up.
 const MAX_EVENTS: i64 = 1_000;
 
@@ -69,6 +71,24 @@ pub(super) async fn enqueue(run: &StepContext, args: &impl JobArgs) -> Result<()
     });
     let enqueued = enqueued.await?;
     ctx.ready.notify(&[enqueued]).await;
+    Ok(())
+}
+
+/// Enqueues the mirror of the open invoices of Stripe: the events that told their payment may be lost.
+pub(super) async fn enqueue_open(
+    run: &StepContext,
+    tenant_id: TenantId,
+) -> Result<(), StepFailure> {
+    let open = run.ctx.invoices.list_open(tenant_id).await?;
+    let stripe = open.into_iter().filter_map(|invoice| invoice.stripe);
+    for invoice in stripe.take(MAX_OPEN) {
+        let args = MirrorStripeObject {
+            object_type: INVOICE.to_owned(),
+            object_id: invoice.id,
+            tenant_id: Some(tenant_id),
+        };
+        enqueue(run, &args).await?;
+    }
     Ok(())
 }
 

@@ -15,7 +15,7 @@ use dezky_shared::{
 use futures::FutureExt as _;
 use mongodb::ClientSession;
 
-use super::{card_subscription::CREATE, keyed_calls::KeyedCalls};
+use super::keyed_calls::{CREATE_SUBSCRIPTION, KeyedCalls};
 use crate::{
     jobs::audit_event,
     steps::{StepContext, StepFailure},
@@ -83,8 +83,8 @@ impl SubscriptionMirror<'_> {
     ) -> Result<Vec<String>, StepFailure> {
         let calls = KeyedCalls(self.run);
         if read.is_some_and(|read| read.known_status.is_live()) {
-            calls.confirm(CREATE, id).await?;
-        } else if calls.is_in_doubt(CREATE, id).await? {
+            calls.confirm(CREATE_SUBSCRIPTION, id).await?;
+        } else if calls.is_in_doubt(CREATE_SUBSCRIPTION, id).await? {
             return Ok(vec![
                 "the request that creates the subscription may still arrive".to_owned(),
             ]);

@@ -13,10 +13,10 @@ use dezky_upstreams::clients::{
 use super::{
     super::{
         card_catalog::{CardCatalog, changed},
-        keyed_calls::{KeyedCalls, ended_by},
+        keyed_calls::{CREATE_SUBSCRIPTION, KeyedCalls, ended_by},
         text_of,
     },
-    CREATE, CardSync,
+    CardSync,
 };
 use crate::steps::StepFailure;
 
@@ -44,7 +44,7 @@ impl CardSync<'_> {
         }
         let calls = KeyedCalls(self.run);
         // The list of the customer's subscriptions, which was read before, shows what an older call has created.
-        let call = calls.begin_recorded(CREATE, ours.id, &parameters);
+        let call = calls.begin_recorded(CREATE_SUBSCRIPTION, ours.id, &parameters);
         let call = call.await?;
         let sent = self.stripe.create_subscription(&new, &call.key()).await;
         let is_refused = sent.as_ref().map_or_else(is_refusal, Option::is_none);
@@ -106,7 +106,9 @@ impl CardSync<'_> {
         &self,
         ours: &Subscription,
     ) -> Result<Option<NewSubscription>, StepFailure> {
-        let request = KeyedCalls(self.run).unresolved(CREATE, ours.id).await?;
+        let request = KeyedCalls(self.run)
+            .unresolved(CREATE_SUBSCRIPTION, ours.id)
+            .await?;
         let Some([customer, price, anchor, others @ ..]) = request.as_deref() else {
             return Ok(None);
         };
