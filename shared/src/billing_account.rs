@@ -37,6 +37,9 @@ pub struct BillingAccount {
     /// VAT id that Stripe refused.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub refused_vat_id: Option<String>,
+    /// Next invoice of the subscription that Stripe bills.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub next_invoice: Option<NextInvoice>,
     /// Time at which it was last compared with Stripe.
     pub synced_at: DateTime,
 }
@@ -55,6 +58,18 @@ pub struct DefaultCard {
     pub exp_month: i32,
     /// Year of expiry.
     pub exp_year: i32,
+}
+
+/// Next invoice of a subscription, as Stripe calculates it if nothing changes.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct NextInvoice {
+    /// Time of its issue: the end of the current period.
+    pub at: DateTime,
+    /// Currency, ISO 4217, upper case.
+    pub currency: String,
+    /// Net amount, in minor units, with what is prorated for changes within the period.
+    pub subtotal_minor: i64,
 }
 
 /// Tax id of the customer.
@@ -85,6 +100,7 @@ impl BillingAccount {
             default_card: None,
             tax_id: None,
             refused_vat_id: None,
+            next_invoice: None,
             synced_at: now,
         }
     }
@@ -106,6 +122,7 @@ impl BillingAccount {
         self.pushed_hash = None;
         self.default_card = None;
         self.tax_id = None;
+        self.next_invoice = None;
     }
 
     /// Whether `id` was its customer before.

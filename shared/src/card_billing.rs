@@ -3,6 +3,8 @@
 //! The decisions are pure functions of both. A sync compares them and makes Stripe's what ours wants; then it mirrors the
 //! fact. Periods, amounts and payments are Stripe's; plan, cycle, price and end are ours.
 
+mod first_card;
+
 use bson::DateTime;
 
 use crate::{
@@ -169,6 +171,11 @@ impl Subscription {
     pub fn is_by_card(&self) -> bool {
         let by_card = self.collection_method == CollectionMethod::ChargeAutomatically;
         by_card && !self.partner_billed && self.price_minor > 0
+    }
+
+    /// Whether Stripe may charge it: it bills it, or one there was imported with it.
+    pub fn may_be_charged(&self) -> bool {
+        self.biller == Biller::Stripe || self.stripe_subscription_id.is_some()
     }
 
     /// Its terms at Stripe.

@@ -16,7 +16,7 @@ use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
 pub use self::{
-    config::InvoicingConfig,
+    config::{BeforeFirstCard, FreeToPaid, InvoicingConfig},
     mirrored::{ReadInvoice, StripeInvoice},
     numbering::{counter_key, number},
     reductions::{ReadReduction, ReductionKind, StripeReduction, reductions_of},

@@ -156,6 +156,8 @@ impl Subscription {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
     use crate::{
         billing::{Cycle, Plan},
@@ -396,5 +398,32 @@ mod tests {
         let next = yearly.next(TenantStatus::Active, None, day("2026-02-28"));
 
         assert_eq!(next, Next::Invoice(period("2026-02-28", "2027-02-28")));
+    }
+
+    proptest! {
+        /// Steps of up to 40 days, after each of which the run claims what is due, and the cycle may change.
+        #[test]
+        fn no_instant_is_invoiced_twice_or_never_whatever_cycles_follow_each_other(
+            steps in prop::collection::vec((0_i64..40, prop::sample::select(Cycle::ALL.to_vec())), 1..30),
+        ) {
+            let mut sold = through("2026-01-31");
+            let mut now = day("2026-01-31");
+            let mut claimed: Vec<Period> = Vec::new();
+            for (days, cycle) in steps {
+                now = DateTime::from_millis(now.timestamp_millis() + days * 24 * 60 * 60 * 1_000);
+                while let Next::Invoice(period) = sold.next(TenantStatus::Active, Some(9), now) {
+                    sold.advance_to(period.end);
+                    claimed.push(period);
+                }
+                if cycle != sold.cycle {
+                    sold.cycle = cycle;
+                    sold.restart_periods();
+                }
+            }
+
+            prop_assert_eq!(claimed.first().map(|period| period.start), Some(day("2026-01-31")));
+            prop_assert!(claimed.windows(2).all(|pair| pair[0].end == pair[1].start));
+            prop_assert!(claimed.iter().all(|period| period.start < period.end));
+        }
     }
 }

@@ -79,7 +79,7 @@ impl StripeCall {
     pub fn next(before: Option<Self>, id: String, request_hash: String, now: DateTime) -> NextCall {
         if let Some(before) = &before
             && before.request_hash == request_hash
-            && before.is_repeatable(now)
+            && before.is_in_doubt(now)
         {
             return NextCall::Repeat(before.clone());
         }
@@ -100,10 +100,11 @@ impl StripeCall {
         let parameters: Vec<&str> = self.request.iter().map(String::as_str).collect();
         // A build without the field has left those of the call before.
         let is_own = !parameters.is_empty() && request_hash(&parameters) == self.request_hash;
-        (is_own && self.is_repeatable(now)).then_some(self.request.as_slice())
+        (is_own && self.is_in_doubt(now)).then_some(self.request.as_slice())
     }
 
-    fn is_repeatable(&self, now: DateTime) -> bool {
+    /// Whether its effect is not known, and may still happen: it is repeated with its key.
+    pub fn is_in_doubt(&self, now: DateTime) -> bool {
         let is_open = self.state == StripeCallState::Open;
         is_open && now < clock::later(self.started_at, KEY_LIFETIME)
     }
@@ -181,6 +182,8 @@ mod tests {
             ..open.clone()
         };
 
+        assert!(open.is_in_doubt(start) && !done.is_in_doubt(start));
+        assert!(!open.is_in_doubt(clock::later(start, KEY_LIFETIME)));
         assert_eq!(open.unresolved(start), Some(request.as_slice()));
         assert_eq!(open.unresolved(clock::later(start, KEY_LIFETIME)), None);
         assert_eq!(with_hash_of_an_older_build.unresolved(start), None);

@@ -3,6 +3,7 @@
 //! A subscription has the plan that is billed; the tenant has the plan that is provisioned. They change separately.
 
 mod create;
+mod free_period;
 mod update;
 mod view;
 

@@ -1,15 +1,19 @@
 //! Billing of a tenant: selling under the flag, what an enrolled subscription refuses, and invoice runs by hand.
 
 use bson::doc;
+use dezky_api::Config;
 use dezky_shared::{
-    invoice::{Invoice, InvoicingConfig, Parties},
+    invoice::{FreeToPaid, Invoice, InvoicingConfig, Parties},
     queue::args::InvoiceSubscription,
     subscription::Subscription,
 };
 use dezky_sim::callers::Caller;
 use serde_json::{Value, json};
 
-use crate::{app::TestApp, client::Reply};
+use crate::{
+    app::{TestApp, shared_issuer},
+    client::Reply,
+};
 
 const DAY: i64 = 24 * 60 * 60 * 1_000;
 
@@ -17,11 +21,15 @@ impl TestApp {
     /// The app with the tenant `demo`, which is invoiced here.
     pub(crate) async fn with_billing() -> Self {
         let app = Self::with_demo().await;
+        app.turn_billing_on().await;
+        app
+    }
+
+    async fn turn_billing_on(&self) {
         let flag =
             json!({ "key": "new_billing_engine", "description": "Billing.", "default": true });
-        let created = app.operator().post("/flags", flag).await;
+        let created = self.operator().post("/flags", flag).await;
         assert_eq!(created.status, 201, "{created:?}");
-        app
     }
 
     pub(crate) async fn billing(&self) -> Value {
@@ -319,4 +327,38 @@ async fn a_sync_without_the_flag_is_refused() {
         .await;
 
     assert_eq!(refused.summary(), "409 billing_off");
+}
+
+/// A tenant of a free plan buys one within a period over nothing.
+#[tokio::test]
+async fn a_price_where_there_was_none_counts_at_once_if_so_configured() {
+    let change = |config: &mut Config| config.invoicing.free_to_paid = FreeToPaid::Now;
+    let app = TestApp::start_with(shared_issuer(), change).await;
+    app.demo().await;
+    app.turn_billing_on().await;
+    let terms = json!({ "priceMinor": 0, "startedAt": days_ago(&app, 3) });
+    let sold = app.subscribe("demo", terms).await;
+    let path = format!("/subscriptions/{}", sold.body["id"].as_str().unwrap());
+    let free = app.issue().await;
+    let price = |minor: i64| json!({ "priceMinor": minor });
+
+    let bought = app.operator().patch(&path, &price(30_000)).await;
+    let after = app.live_subscription().await;
+    let invoices = app.state.store.collection::<Invoice>("invoices");
+    let ended = invoices.find_one(doc! { "_id": free.id }).await.unwrap();
+    let ended = ended.unwrap().period.unwrap();
+    let paid = app.issue().await;
+    // It is paid for by now: another change of the price counts from the next period.
+    app.operator().patch(&path, &price(0)).await;
+    app.operator().patch(&path, &price(40_000)).await;
+
+    assert_eq!(bought.status, 202, "{bought:?}");
+    assert_eq!(app.jobs().await.pop().unwrap().kind, "invoice_subscription");
+    assert_eq!(Some(ended.end), after.invoiced_through);
+    assert_eq!(after.billing_anchor, after.invoiced_through);
+    assert!(ended.end < free.period.unwrap().end);
+    assert_eq!(paid.subtotal_minor, 30_000);
+    assert_eq!(paid.period.unwrap().start, ended.end);
+    let through = app.live_subscription().await.invoiced_through;
+    assert_eq!(through, Some(paid.period.unwrap().end));
 }

@@ -50,6 +50,10 @@ async fn each_change_of_a_card_subscription_is_brought_to_the_payment_provider()
     let company = json!({ "company": "Demo A/S" });
     let info = operator.patch("/tenants/demo/billing-info", &company).await;
     assert_eq!(info.status, 200, "{info:?}");
+    let id = app.jobs().await.pop().unwrap().id;
+    assert_eq!(info.body["job"]["href"], format!("/jobs/{id}"));
+    let shown = operator.get("/tenants/demo/billing-info").await;
+    assert_eq!(shown.body, company);
     assert_eq!(last_kind(&app).await, "sync_billing");
     let ended = operator.delete(&path).await;
     assert_eq!(ended.status, 202, "{ended:?}");
@@ -132,4 +136,33 @@ async fn what_keeps_the_payment_provider_from_charging_is_shown() {
     let edited = doc! { "status": "active", "stripeStatus": "active", "hasOtherItems": true };
     let expected = json!(["BillingInfoRejected", "OtherItems"]);
     assert_eq!(set(edited).await, expected);
+}
+
+/// A change within the period is prorated on the next invoice, which only the payment provider calculates.
+#[tokio::test]
+async fn the_next_invoice_has_the_amount_that_the_payment_provider_has_calculated() {
+    let app = TestApp::with_billing().await;
+    sold_by_card(&app).await;
+    let sold = app.live_subscription().await;
+    let charged = doc! { "stripeSubscriptionId": "sub_1", "stripeStatus": "active" };
+    app.set("subscriptions", doc! { "_id": sold.id }, charged)
+        .await;
+    let next = doc! {
+        "at": sold.invoiced_through, "currency": "DKK", "subtotalMinor": 133_771_i64,
+    };
+    let account = doc! {
+        "_id": sold.tenant_id, "stripeCustomerId": "cus_1", "nextInvoice": next,
+        "syncedAt": app.state.store.now(),
+    };
+    let accounts = app.collection("billing_accounts");
+    accounts.insert_one(account).await.unwrap();
+
+    let calculated = app.billing().await["nextInvoice"]["subtotalMinor"].clone();
+    let later = doc! { "invoicedThrough": app.state.store.now() };
+    app.set("subscriptions", doc! { "_id": sold.id }, later)
+        .await;
+    let of_another_period = app.billing().await["nextInvoice"]["subtotalMinor"].clone();
+
+    assert_eq!(calculated, 133_771);
+    assert_eq!(of_another_period, 49_900);
 }

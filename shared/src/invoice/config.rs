@@ -1,6 +1,6 @@
 //! Configuration of invoices, which both processes issue.
 
-use std::time::Duration;
+use std::{str::FromStr, time::Duration};
 
 use anyhow::ensure;
 
@@ -10,6 +10,48 @@ use crate::platform::config::{number, optional};
 const DAY: u64 = 24 * 60 * 60;
 /// Maximum length of the legal entity's name in numbers.
 const MAX_ENTITY: usize = 20;
+
+/// Charge of the time between a sale by card and the card.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum BeforeFirstCard {
+    /// None: the first period begins with the card.
+    Free,
+    /// With the first invoice, in proportion.
+    Backdate,
+}
+
+impl FromStr for BeforeFirstCard {
+    type Err = &'static str;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        match text {
+            "free" => Ok(Self::Free),
+            "backdate" => Ok(Self::Backdate),
+            _ => Err("expected free or backdate"),
+        }
+    }
+}
+
+/// Time from which a subscription over nothing is paid for after it got a price.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum FreeToPaid {
+    /// The period after the one in progress.
+    NextPeriod,
+    /// This second: the period in progress ends.
+    Now,
+}
+
+impl FromStr for FreeToPaid {
+    type Err = &'static str;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        match text {
+            "next_period" => Ok(Self::NextPeriod),
+            "now" => Ok(Self::Now),
+            _ => Err("expected next_period or now"),
+        }
+    }
+}
 
 /// Configuration of invoices.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -23,6 +65,11 @@ pub struct InvoicingConfig {
     /// Time after which a due invoice makes its subscription past due. `BILLING_PAST_DUE_GRACE_DAYS`, 0 to 365, default
     /// 0.
     pub past_due_grace: Duration,
+    /// Charge of the time before the first card. `BILLING_BEFORE_FIRST_CARD`, `free` or `backdate`, default `free`.
+    pub before_first_card: BeforeFirstCard,
+    /// Time from which a new price counts where there was none. `BILLING_FREE_TO_PAID`, `next_period` or `now`, default
+    /// `next_period`.
+    pub free_to_paid: FreeToPaid,
 }
 
 impl Default for InvoicingConfig {
@@ -32,6 +79,8 @@ impl Default for InvoicingConfig {
             legal_country: "DK".to_owned(),
             time_to_pay: Duration::from_secs(14 * DAY),
             past_due_grace: Duration::ZERO,
+            before_first_card: BeforeFirstCard::Free,
+            free_to_paid: FreeToPaid::NextPeriod,
         }
     }
 }
@@ -58,7 +107,11 @@ impl InvoicingConfig {
             0..=365,
         )?;
         let grace_days = number("BILLING_PAST_DUE_GRACE_DAYS", 0, 0..=365)?;
+        let before_first_card = optional("BILLING_BEFORE_FIRST_CARD")?;
+        let free_to_paid = optional("BILLING_FREE_TO_PAID")?;
         Ok(Self {
+            before_first_card: before_first_card.unwrap_or(default.before_first_card),
+            free_to_paid: free_to_paid.unwrap_or(default.free_to_paid),
             legal_entity,
             legal_country,
             time_to_pay: Duration::from_secs(net_days * DAY),

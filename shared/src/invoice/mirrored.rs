@@ -121,6 +121,16 @@ impl Invoice {
         }
     }
 
+    /// Whether it begins a period within that of an earlier invoice as Stripe does after a change of the cycle: with a credit
+    /// for the rest of that period. The credited price is the one that was charged last until the same end.
+    pub fn credits_rest_of(&self, earlier: &Self) -> bool {
+        let (Some(period), Some(before)) = (self.period, earlier.period) else {
+            return false;
+        };
+        // What the run has invoiced is credited by nothing there.
+        earlier.stripe.is_some() && credits_rest((before, &earlier.lines), (period, &self.lines))
+    }
+
     /// Its id at Stripe; empty if Stripe did not issue it.
     pub fn stripe_id(&self) -> &str {
         self.stripe.as_ref().map_or("", |stripe| &stripe.id)
@@ -134,5 +144,96 @@ impl Invoice {
         let period = self.period.filter(|_| is_cycle)?;
         self.subscription_id?;
         Some(Self::period_key(self.tenant_id, period))
+    }
+}
+
+/// Whether the lines of a period that begins within another one credit the rest of that.
+fn credits_rest(earlier: (Period, &[InvoiceLine]), later: (Period, &[InvoiceLine])) -> bool {
+    let ((before, charged), (after, lines)) = (earlier, later);
+    let rest = Period {
+        start: after.start,
+        end: before.end,
+    };
+    let charges = charged.iter().chain(lines).filter_map(|line| {
+        let period = line.period?;
+        let is_until_end = period.end == rest.end && period.start < rest.start;
+        (line.amount_minor > 0 && is_until_end).then_some((period, line.amount_minor))
+    });
+    let Some((period, amount)) = charges.max_by_key(|(period, _)| period.start) else {
+        return false;
+    };
+    let credits = lines.iter();
+    let credits = credits.filter(|line| line.amount_minor < 0 && line.period == Some(rest));
+    let credited: i64 = credits.map(|line| line.amount_minor).sum();
+    // Within one minor unit, without a division.
+    let share = i128::from(amount) * millis(rest);
+    (share + i128::from(credited) * millis(period)).abs() <= millis(period)
+}
+
+/// Length of a period.
+fn millis(period: Period) -> i128 {
+    i128::from(period.end.timestamp_millis()) - i128::from(period.start.timestamp_millis())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn time(text: &str) -> DateTime {
+        DateTime::parse_rfc3339_str(format!("{text}T14:00:05Z")).unwrap()
+    }
+
+    fn period(start: &str, end: &str) -> Period {
+        Period {
+            start: time(start),
+            end: time(end),
+        }
+    }
+
+    fn line((amount_minor, period): (i64, Period)) -> InvoiceLine {
+        InvoiceLine {
+            description: String::new(),
+            amount_minor,
+            period: Some(period),
+        }
+    }
+
+    /// Story A of the design: monthly over 49,900 from 12 March, yearly over 499,000 from 22 March.
+    #[test]
+    fn only_a_change_of_the_cycle_credits_the_rest_of_the_period_before() {
+        let month = period("2026-03-12", "2026-04-12");
+        let year = period("2026-03-22", "2027-03-22");
+        let rest = period("2026-03-22", "2026-04-12");
+        let monthly = [line((49_900, month))];
+        let credits = |credit| {
+            let lines = [credit, (499_000, year)].map(line);
+            credits_rest((month, &monthly), (year, &lines))
+        };
+
+        assert!(credits((-33_803, rest)));
+        assert!(credits((-33_804, rest)));
+        for credit in [-33_801, -33_806, 33_803] {
+            assert!(!credits((credit, rest)), "{credit}");
+        }
+        assert!(!credits((-33_803, month)));
+        assert!(!credits_rest((month, &[]), (year, &[])));
+    }
+
+    /// Monthly over 99,900 from 17 March: its charge for 26 of 31 days is what is credited for 21 of them.
+    #[test]
+    fn a_price_that_changed_before_the_cycle_is_the_one_that_is_credited() {
+        let month = period("2026-03-12", "2026-04-12");
+        let year = period("2026-03-22", "2027-03-22");
+        let rest = period("2026-03-22", "2026-04-12");
+        let dearer = period("2026-03-17", "2026-04-12");
+        let monthly = [line((49_900, month))];
+        let credits = |credit| {
+            let changed = [(-41_852, dearer), (83_787, dearer)];
+            let lines = [changed[0], changed[1], (credit, rest), (499_000, year)].map(line);
+            credits_rest((month, &monthly), (year, &lines))
+        };
+
+        assert!(credits(-67_674));
+        assert!(!credits(-33_803));
     }
 }

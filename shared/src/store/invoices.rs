@@ -15,12 +15,15 @@ use super::{
     linearizable::find_one_linearizable, page::newest_page, to_bson, versioned::versioned,
 };
 use crate::{
+    billing::period::Period,
     id::{InvoiceId, PartnerId, SubscriptionId, TenantId},
     invoice::{Invoice, InvoiceStatus, number},
 };
 
 /// Documents of a batch of a stream.
 const STREAM_BATCH: u32 = 1_000;
+/// Overlapping invoices that are read.
+const MAX_OVERLAPPING: i64 = 10;
 
 /// Invoices of all tenants.
 #[derive(Debug, Clone)]
@@ -158,6 +161,22 @@ impl InvoiceRepository {
     ) -> Result<Option<Invoice>, StoreError> {
         let filter = doc! { "periodKey": period_key };
         self.invoices.find_one(filter).session(session).await
+    }
+
+    /// Invoices of periods of a subscription that overlap `period`, at most ten, as seen by this transaction.
+    pub async fn list_overlapping(
+        &self,
+        session: &mut ClientSession,
+        subscription_id: SubscriptionId,
+        period: Period,
+    ) -> Result<Vec<Invoice>, StoreError> {
+        let filter = doc! {
+            "subscriptionId": subscription_id, "periodKey": { "$exists": true },
+            "period.start": { "$lt": period.end }, "period.end": { "$gt": period.start },
+        };
+        let found = self.invoices.find(filter).limit(MAX_OVERLAPPING);
+        let mut found = found.session(&mut *session).await?;
+        found.stream(session).try_collect().await
     }
 
     /// The invoice that mirrors this one of Stripe, as seen by this transaction.

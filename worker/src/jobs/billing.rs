@@ -31,6 +31,7 @@ mod unsent;
 use bson::DateTime;
 use dezky_shared::{
     feature_flag::{EvaluationContext, FlagSet, NEW_BILLING_ENGINE},
+    id::TenantId,
     queue::args::SyncBilling,
     store::{StoreError, jobs::NewJob},
     tenant::Tenant,
@@ -135,7 +136,15 @@ fn is_billed(flags: &FlagSet, tenant: &Tenant, now: DateTime) -> bool {
     flags.is_on(NEW_BILLING_ENGINE, EvaluationContext::from(tenant), now)
 }
 
-/// Enqueues the sync that ends a tenant's subscription at Stripe, in the transaction that removes the tenant.
+/// Whether Stripe may charge a subscription of the tenant. One of a newer build may be there, too.
+async fn is_charged(ctx: &Context, tenant: TenantId) -> Result<bool, StoreError> {
+    let mut live = ctx.subscriptions.list_live(&[tenant]).await?;
+    let live = live.remove(&tenant);
+    Ok(live.is_some_and(|live| live.is_none_or(|live| live.may_be_charged())))
+}
+
+/// Enqueues the sync that ends a tenant's subscription at Stripe, in the transaction that removes the tenant. Also if its
+/// flag is off by now: a customer that is gone is not charged.
 pub(super) async fn enqueue_end(
     ctx: &Context,
     session: &mut ClientSession,
@@ -146,7 +155,7 @@ pub(super) async fn enqueue_end(
         return Ok(());
     }
     let flags = FlagSet::new(ctx.flags.all().await?);
-    if !is_billed(&flags, tenant, now) {
+    if !is_billed(&flags, tenant, now) && !is_charged(ctx, tenant.id).await? {
         return Ok(());
     }
     let args = SyncBilling {

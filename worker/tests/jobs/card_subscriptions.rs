@@ -8,8 +8,9 @@ use std::time::Duration;
 use bson::{Document, doc};
 use dezky_shared::{
     billing::period::whole_second,
+    feature_flag::NEW_BILLING_ENGINE,
     id::TenantId,
-    invoice::{Invoice, InvoiceStatus},
+    invoice::{BeforeFirstCard, Invoice, InvoiceStatus},
     platform::clock,
     queue::args::{MirrorStripeObject, RunInvoices, SweepBilling, SyncBilling},
     subscription::{Biller, EndedBy, Subscription, SubscriptionStatus},
@@ -57,6 +58,18 @@ impl World {
         let invoices = store.collection::<Invoice>("invoices");
         let found = invoices.find(doc! {}).sort(doc! { "period.start": 1 });
         found.await.unwrap().try_collect().await.unwrap()
+    }
+
+    /// Mirrors the last invoice, and returns the changes.
+    async fn mirror_last(&self, tenant: TenantId) -> Vec<String> {
+        let invoice = self.upstreams.stripe.objects("invoice").pop().unwrap();
+        let args = MirrorStripeObject {
+            object_type: "invoice".to_owned(),
+            object_id: invoice["id"].as_str().unwrap().to_owned(),
+            tenant_id: Some(tenant),
+        };
+        let job = self.harness.enqueue(&args).await;
+        step(&self.completed(&job).await, "stripe").changes.clone()
     }
 
     async fn run_invoices(&self) {
@@ -118,6 +131,10 @@ async fn changes_are_prorated_once_and_edits_in_the_dashboard_are_taken_back() {
     change_subscription(&world, &sold, dearer()).await;
     assert_eq!(world.sync(tenant).await, ["subscription's price changed"]);
     assert!(world.sync(tenant).await.is_empty());
+    let accounts = &world.harness.context.billing_accounts;
+    let account = accounts.find(tenant).await.unwrap().unwrap();
+    let next = account.next_invoice.unwrap();
+    assert_eq!(Some(next.at), world.ours(&sold).await.invoiced_through);
     let id = world.theirs()[0]["id"].as_str().unwrap().to_owned();
     let ends = [("cancel_at_period_end", "true")];
     stripe.edit_subscription(&id, &ends).unwrap();
@@ -130,10 +147,12 @@ async fn changes_are_prorated_once_and_edits_in_the_dashboard_are_taken_back() {
     // All of the first month was left, but for the seconds of this test.
     let total = world.invoice_totals()[1];
     assert!((149_890..=149_900).contains(&total), "{total}");
+    assert_eq!(next.subtotal_minor, total);
     assert_eq!(stripe.objects("price").len(), 2);
     assert_eq!(stripe.objects("product").len(), 2);
 
-    // A yearly cycle begins at once.
+    world.mirror_last(tenant).await;
+    // A yearly cycle begins at once, and its invoice credits the rest of the month.
     let yearly = doc! { "cycle": "yearly", "priceMinor": 999_000_i64 };
     change_subscription(&world, &sold, yearly).await;
     world.sync(tenant).await;
@@ -142,6 +161,11 @@ async fn changes_are_prorated_once_and_edits_in_the_dashboard_are_taken_back() {
     let ahead = clock::later(now, Duration::from_hours(360 * 24));
     assert!(through > ahead, "{through}");
     assert_eq!(world.invoice_totals().len(), 3);
+    let mirrored = world.mirror_last(tenant).await;
+    assert_eq!(mirrored.len(), 1, "{mirrored:?}");
+    let periods = world.invoices_by_period().await;
+    let ends = periods.iter().map(|it| it.period.unwrap().end);
+    assert_eq!(ends.max(), Some(through));
     world.stop().await;
 }
 
@@ -183,6 +207,34 @@ async fn a_first_payment_that_waits_is_shown_and_one_that_expired_waits_for_a_pe
     let ours = world.ours(&sold).await;
     assert_eq!(ours.status, SubscriptionStatus::Active);
     assert!(!ours.needs_authentication);
+    world.stop().await;
+}
+
+/// The customer has used the service since the sale, ten days ago.
+#[tokio::test(flavor = "multi_thread")]
+async fn the_time_before_the_first_card_is_charged_where_it_is_not_free() {
+    let mut world = World::start().await;
+    world.harness.invoicing.before_first_card = BeforeFirstCard::Backdate;
+    world.replace_worker().await;
+    let tenant = customer(&world).await;
+    let sold = sell_by_card(&world, tenant).await;
+    let now = world.harness.context.store.now();
+    let through = whole_second(clock::earlier(now, Duration::from_hours(10 * 24)));
+    change_subscription(&world, &sold, doc! { "invoicedThrough": through }).await;
+
+    world.sync(tenant).await;
+    world.catch_up().await;
+
+    let start = &world.theirs()[0]["start_date"];
+    assert_eq!(start.as_i64(), Some(through.timestamp_millis() / 1_000));
+    // Ten days of a month of 28 to 31 days, and a month.
+    let total = world.invoice_totals()[0];
+    assert!((65_996..=67_730).contains(&total), "{total}");
+    let invoices = world.invoices_by_period().await;
+    assert_eq!(invoices.len(), 1);
+    let ours = world.ours(&sold).await.invoiced_through;
+    assert_eq!(invoices[0].period.map(|period| period.end), ours);
+    assert!(ours > Some(now));
     world.stop().await;
 }
 
@@ -420,6 +472,8 @@ async fn a_tenant_that_leaves_is_charged_for_no_other_period_and_ends_with_its_r
     set_status(TenantStatus::Active).await;
     world.sync(tenant).await;
     assert_eq!(world.theirs()[0]["cancel_at_period_end"], false);
+    // A customer that is gone is not charged, also with the flag off.
+    world.harness.set_flag(NEW_BILLING_ENGINE, false).await;
     set_status(TenantStatus::Terminated).await;
     let sweep = SweepBilling {
         dry_run: false,
@@ -460,6 +514,7 @@ async fn a_forgotten_subscription_is_adopted_and_a_second_one_is_cancelled() {
             .unwrap()
             .to_owned(),
         anchor: None,
+        backdated_to: None,
         tenant_id: sold.tenant_id.to_string(),
         subscription_id: sold.id.to_string(),
     };

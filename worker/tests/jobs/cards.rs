@@ -1,5 +1,7 @@
 //! Cards of tenants: entered in the browser with a secret that is stored encrypted, and set as the one to charge.
 
+mod deaths;
+
 use dezky_shared::{
     queue::{args::SetDefaultCard, error_code::ErrorCode, job::JobState},
     setup_intent::SetupIntent,

@@ -16,7 +16,9 @@ use dezky_shared::{
     ledger::LedgerEntry,
     platform::clock,
     queue::{
-        args::{IssueInvoice, MirrorStripeObject, RunInvoices, SettleInvoice, VoidInvoice},
+        args::{
+            IssueInvoice, MirrorStripeObject, RunInvoices, SettleInvoice, SweepBilling, VoidInvoice,
+        },
         error_code::ErrorCode,
         job::{JobArgs, JobState},
     },
@@ -27,6 +29,7 @@ use futures::TryStreamExt as _;
 use serde_json::Value;
 
 use crate::{
+    harness::step,
     scenarios::{customer, draft_of, drafted},
     world::World,
 };
@@ -77,13 +80,18 @@ impl World {
 
     /// Issues the invoice of a period over DKK 100.00 and DKK 19.00 of taxes. Returns its id.
     fn bill(&self, sale: &Sale, period: i64) -> String {
+        self.bill_for(sale, (period * PERIOD, (period + 1) * PERIOD))
+    }
+
+    /// As [`bill`](Self::bill), for these seconds.
+    fn bill_for(&self, sale: &Sale, period: (i64, i64)) -> String {
         let billed = self.upstreams.stripe.bill(&BilledInvoice {
             customer: sale.customer.clone(),
             currency: "dkk".to_owned(),
             net: 10_000,
             tax: 1_900,
             subscription: Some("sub_1".to_owned()),
-            period: (period * PERIOD, (period + 1) * PERIOD),
+            period,
             proration: false,
         });
         id_of(&billed.unwrap())
@@ -230,6 +238,54 @@ async fn an_invoice_is_mirrored_with_its_period_and_what_is_final_stays() {
         .collection::<Document>("audit_events");
     let mirrored = doc! { "action": "invoice.mirror", "tenantId": sale.tenant };
     assert_eq!(audited.count_documents(mirrored).await.unwrap(), 6);
+    world.stop().await;
+}
+
+/// The event of the payment is lost.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_sweep_finds_a_payment_that_no_event_told() {
+    let world = World::start().await;
+    let sale = world.sold().await;
+    let invoice = world.bill(&sale, 0);
+    world.catch_up().await;
+    world.pay(&invoice);
+
+    let sweep = SweepBilling {
+        dry_run: false,
+        spread_seconds: 0,
+    };
+    world.invoice_job(&sweep).await;
+
+    assert_eq!(world.mirrored().await[0].status, Paid);
+    let context = &world.harness.context;
+    let balances = context.ledger.list_balances(sale.partner).await.unwrap();
+    assert_eq!(balances[0].unsettled_minor, 2_000);
+    world.stop().await;
+}
+
+/// Both have a key, since they begin at different times.
+#[tokio::test(flavor = "multi_thread")]
+async fn an_invoice_whose_period_begins_within_another_one_is_reported() {
+    let world = World::start().await;
+    let sale = world.sold().await;
+    world.bill(&sale, 0);
+    world.catch_up().await;
+    let within = world.bill_for(&sale, (PERIOD - 1, 2 * PERIOD));
+    let after = world.bill(&sale, 2);
+
+    let reported = async |id: &str| {
+        let args = MirrorStripeObject {
+            object_type: "invoice".to_owned(),
+            object_id: id.to_owned(),
+            tenant_id: Some(sale.tenant),
+        };
+        let job = world.harness.enqueue(&args).await;
+        let job = world.completed(&job).await;
+        step(&job, "stripe").changes[0].starts_with("PeriodOverlap")
+    };
+
+    assert!(reported(&within).await);
+    assert!(!reported(&after).await);
     world.stop().await;
 }
 

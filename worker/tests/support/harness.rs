@@ -8,6 +8,7 @@ use bson::{Document, doc};
 use dezky_shared::{
     feature_flag::Flag,
     id::{JobId, LeaseToken, TenantId},
+    invoice::InvoicingConfig,
     platform::{clock, redis::RedisConfig, tls::TrustRoots},
     queue::{
         job::{Job, JobArgs, Queue, Step},
@@ -48,6 +49,7 @@ const DEADLINE: Duration = Duration::from_mins(2);
 pub(crate) struct Harness {
     pub(crate) context: Arc<Context>,
     pub(crate) times: EngineTimings,
+    pub(crate) invoicing: InvoicingConfig,
     pub(crate) budgets: BTreeMap<Upstream, RateBudget>,
     pub(crate) mongodb: MongoConfig,
     pub(crate) redis: RedisConfig,
@@ -144,6 +146,7 @@ impl Harness {
         Self {
             context,
             times: fast_timings(),
+            invoicing: InvoicingConfig::default(),
             budgets: BTreeMap::new(),
             mongodb: config,
             redis,
@@ -217,7 +220,10 @@ impl Harness {
         slots: BTreeMap<Queue, usize>,
     ) -> Worker {
         let clients = Clients::new(&self.clients, &TrustRoots::default()).unwrap();
-        let context = Context::new(store, &self.redis, clients, encryption_keys()).unwrap();
+        let context = Context {
+            invoicing: self.invoicing.clone(),
+            ..Context::new(store, &self.redis, clients, encryption_keys()).unwrap()
+        };
         let config = EngineConfig {
             worker: name.to_owned(),
             slots,

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use bson::DateTime;
 use dezky_shared::{
-    billing_account::{BillingAccount, DefaultCard},
+    billing_account::{BillingAccount, DefaultCard, NextInvoice},
     card_billing::StripeStatus,
     invoice::Invoice,
     invoicing::{Enrolment, Next},
@@ -157,7 +157,8 @@ struct NextInvoiceView {
     /// Number of decimal places of the minor unit.
     #[schema(minimum = 0, maximum = 3)]
     exponent: u8,
-    /// Net amount, in minor units, without Stripe's proration for a change within the period.
+    /// Net amount, in minor units. For a subscription that Stripe bills, with its proration for a change within the period, as of
+    /// the last sync.
     #[schema(minimum = 0)]
     subtotal_minor: i64,
 }
@@ -229,6 +230,12 @@ impl BillingView {
         }
         if let Some(account) = account.filter(|account| account.stripe_customer_id.is_some()) {
             self.customer = CustomerState::Ready;
+            let is_by_stripe = subscription.is_some_and(|it| !it.biller.is_run());
+            if let (Some(shown), Some(read)) = (&mut self.next_invoice, account.next_invoice)
+                && is_by_stripe
+            {
+                shown.follow(&read);
+            }
             self.default_card = account.default_card.map(CardView::from);
         }
         self
@@ -251,5 +258,13 @@ impl NextInvoiceView {
             currency: subscription.currency.clone(),
             subtotal_minor: subscription.price_minor,
         })
+    }
+
+    /// Takes the amount that Stripe has calculated, if it is that of the same period. A credit that exceeds the price is shown as
+    /// nothing to pay.
+    fn follow(&mut self, read: &NextInvoice) {
+        if self.at == Timestamp::from(read.at) && self.currency == read.currency {
+            self.subtotal_minor = read.subtotal_minor.max(0);
+        }
     }
 }

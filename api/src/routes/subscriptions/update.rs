@@ -16,7 +16,11 @@ use mongodb::ClientSession;
 use serde::Deserialize;
 use utoipa::ToSchema;
 
-use super::{SubscriptionView, respond, target};
+use super::{
+    SubscriptionView,
+    free_period::{end_free_period, enqueue_invoice},
+    respond, target,
+};
 use crate::{
     config::Config,
     error::{ApiError, FieldError, ProblemCode},
@@ -167,7 +171,10 @@ fn live_status(text: &str) -> Result<SubscriptionStatus, (&'static str, String)>
 /// from the next period that has no invoice; its dates, status and currency are fixed. Stripe prorates new terms of one that
 /// it bills, at once.
 ///
-/// 202 with the job that brings the change to Stripe, if Stripe bills the subscription, or is to bill it.
+/// A price where there was none counts from the next period, or at once, as the installation is configured.
+///
+/// 202 with the job that brings the change to Stripe, if Stripe bills the subscription, or is to bill it, or with the one that
+/// invoices a period which begins at once.
 #[utoipa::path(
     patch, path = "/subscriptions/{id}", operation_id = "updateSubscription", tag = "subscriptions",
     request_body = PatchRequest,
@@ -293,19 +300,11 @@ impl Patch {
     }
 
     /// Rejects a request to end with a period of a tenant that has none.
-    async fn ensure_billed(&self, app: &AppState, tenant: Option<&Tenant>) -> Result<(), ApiError> {
-        if self.cancel_at_period_end != Some(true) {
-            return Ok(());
+    fn ensure_billed(&self, is_invoiced: bool) -> Result<(), ProblemCode> {
+        if self.cancel_at_period_end == Some(true) && !is_invoiced {
+            return Err(ProblemCode::BillingOff);
         }
-        let is_billed = match tenant {
-            Some(tenant) => is_billed(app, tenant, app.store.now()).await?,
-            None => false,
-        };
-        if is_billed {
-            Ok(())
-        } else {
-            Err(ProblemCode::BillingOff.into())
-        }
+        Ok(())
     }
 
     async fn apply(
@@ -364,13 +363,20 @@ impl Command for SubscriptionChange<'_> {
         let tenant = tenant.await?;
         let tenant = tenant.as_ref();
         let now = app.store.now();
+        let is_invoiced = match tenant {
+            Some(tenant) => is_billed(app, tenant, now).await?,
+            None => false,
+        };
         let action = match self.update {
             SubscriptionUpdate::Patch(_) if !before.status.is_live() => {
                 return Err(ProblemCode::SubscriptionCancelled.into());
             }
             SubscriptionUpdate::Patch(patch) => {
-                patch.ensure_billed(app, tenant).await?;
+                patch.ensure_billed(is_invoiced)?;
                 patch.apply(session, app, &mut after).await?;
+                if is_invoiced {
+                    end_free_period(session, app, &before, &mut after, now).await?;
+                }
                 ensure_collectable(app, &after)?;
                 if patch.partner_billed.is_some() {
                     ensure_has_partner(&after, tenant)?;
@@ -391,7 +397,10 @@ impl Command for SubscriptionChange<'_> {
         let event = runner
             .event(now, action, target(self.id, tenant), tenant)
             .with_changes(&audited_fields(&before)?, &audited_fields(&after)?);
-        let job = sync(session, runner, tenant, [&before, &after], now).await?;
+        let job = match sync(session, runner, tenant, [&before, &after], now).await? {
+            Some(job) => Some(job),
+            None => enqueue_invoice(session, runner, [&before, &after], now).await?,
+        };
         let Some(job) = job else {
             return Ok(CommandOutput::complete(respond(after, tenant), event));
         };

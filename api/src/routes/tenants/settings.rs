@@ -28,6 +28,7 @@ use crate::{
     response::ApiResponse,
     routes::billing::is_synced,
     state::SharedState,
+    views::JobLink,
     write::{
         Command, CommandError, CommandOutput, CommandRunner, Rollback, Write,
         ensure_not_terminating,
@@ -45,6 +46,9 @@ pub(super) fn router() -> OpenApiRouter<SharedState> {
         .routes(routes!(security_policy::show, security_policy::patch))
 }
 
+/// The settings of a tenant, with the job that brings a change of them to the payment provider.
+type View<V> = fn(&Tenant, Option<JobLink>) -> V;
+
 /// Edits the settings of a tenant, or rejects the change.
 type Edit<'a> = dyn Fn(&mut Tenant) -> Result<(), ApiError> + Send + Sync + 'a;
 
@@ -52,7 +56,7 @@ type Edit<'a> = dyn Fn(&mut Tenant) -> Result<(), ApiError> + Send + Sync + 'a;
 async fn change<B: Sync, V: Serialize>(
     w: &Write<TenantAccess<ReadWrite>, B>,
     action: Action,
-    view: fn(&Tenant) -> V,
+    view: View<V>,
     edit: &Edit<'_>,
 ) -> Result<ApiResponse, ApiError> {
     let (runner, tenant) = (w.runner(), &w.access.tenant);
@@ -70,7 +74,7 @@ async fn change<B: Sync, V: Serialize>(
 struct SettingsChange<'a, V> {
     id: TenantId,
     action: Action,
-    view: fn(&Tenant) -> V,
+    view: View<V>,
     edit: &'a Edit<'a>,
 }
 
@@ -95,18 +99,22 @@ impl<V: Serialize> Command for SettingsChange<'_, V> {
         let tenants = &app.db.tenants;
         let updated = tenants.update(session, self.id, now, edit).await?;
         let Updated { before, after } = updated.ok_or(ProblemCode::NotFound)?;
-        let (tenant, response) = (&after, respond(&after, self.view));
+        let tenant = &after;
+        let respond = |job| {
+            let view = (self.view)(tenant, job);
+            ApiResponse::new(StatusCode::OK, ETag::from(tenant), &view)
+        };
         if before == after {
-            return Ok(CommandOutput::unchanged(response));
+            return Ok(CommandOutput::unchanged(respond(None)));
         }
         let event = runner
             .event(now, self.action, target(tenant), Some(tenant))
             .with_changes(&audited(&before)?, &audited(tenant)?);
         let changed = DocumentChange::Tenant(tenant.id);
-        let output = CommandOutput::complete(response, event).with_changed(changed);
+        let complete = |job| CommandOutput::complete(respond(job), event).with_changed(changed);
         let is_billing = self.action == Action::TenantBillingInfo;
         if !is_billing || !is_synced(app, tenant, now).await? {
-            return Ok(output);
+            return Ok(complete(None));
         }
         let args = SyncBilling {
             tenant_id: tenant.id,
@@ -114,7 +122,7 @@ impl<V: Serialize> Command for SettingsChange<'_, V> {
         };
         let job = NewJob::new(&args, &runner.actor_id(), now)?;
         let job = runner.enqueue(session, job).await?;
-        Ok(output.with_jobs(vec![job]))
+        Ok(complete(Some(JobLink::from(&job))).with_jobs(vec![job]))
     }
 }
 

@@ -26,6 +26,8 @@ const IDEMPOTENCY_KEY: &str = "idempotency-key";
 const REPLAYED: HeaderName = HeaderName::from_static("idempotent-replayed");
 const REQUEST_ID: HeaderName = HeaderName::from_static("request-id");
 const VERSION: HeaderName = HeaderName::from_static("stripe-version");
+/// Operation that calculates the next invoice of a subscription.
+pub(super) const PREVIEW: &str = "preview_invoice";
 /// Longest accepted key.
 const MAX_KEY: usize = 255;
 
@@ -51,8 +53,13 @@ pub(super) fn classify(method: &Method, path: &str, _: &HeaderMap, _: &[u8]) -> 
     let operation = find(method.as_str(), path).map_or("unknown", |(operation, ..)| operation);
     Classified {
         operation,
-        write: *method == Method::POST || *method == Method::DELETE,
+        write: is_write(method, operation),
     }
+}
+
+/// Whether a request may change something. A preview is requested by POST, and changes nothing.
+fn is_write(method: &Method, operation: &str) -> bool {
+    [Method::POST, Method::DELETE].contains(method) && operation != PREVIEW
 }
 
 async fn answer(
@@ -143,7 +150,7 @@ fn run(
     };
     state.running_key = None;
     if let Ok(object) = &answer
-        && *method != Method::GET
+        && is_write(method, operation)
     {
         effects.record(operation, key_of(object));
     }

@@ -4,6 +4,7 @@ use serde_json::{Value, json};
 
 use super::{
     idempotency::Answer,
+    params::Params,
     payment_methods::{CardBehaviour, behaviour_of},
     refusal::Refusal,
     state::State,
@@ -113,6 +114,38 @@ impl State {
         let invoice = self.finalize(invoice);
         self.collect(&invoice)?;
         self.existing(subscriptions::KIND, &id)
+    }
+
+    /// The next invoice of a subscription, if nothing changes: its price, and the prorations that wait.
+    pub(super) fn preview_invoice(&mut self, _: &[&str], params: &mut Params) -> Answer {
+        let id = params.required("subscription")?;
+        params.finish()?;
+        let subscription = self.referenced(subscriptions::KIND, "subscription", &id)?;
+        if has_ended(&subscription) || subscription["cancel_at_period_end"] == true {
+            return Err(Refusal {
+                code: Some("invoice_upcoming_none".into()),
+                ..Refusal::invalid("No upcoming invoices for customer.")
+            });
+        }
+        let text = |name: &str| subscription[name].as_str().unwrap_or_default().to_owned();
+        let customer = self.existing("customer", &text("customer"))?;
+        let waiting = self.pending_of(&id);
+        let waiting = waiting.iter().filter_map(|item| item["amount"].as_i64());
+        let amount = amount_of(&item_of(&subscription)["price"]) + waiting.sum::<i64>();
+        let mut invoice = self.draft(&customer, &text("currency"));
+        invoice["id"] = json!(format!("upcoming_in_{id}"));
+        invoice["created"] = json!(period_of(&subscription).1);
+        for field in [
+            "subtotal",
+            "subtotal_excluding_tax",
+            "total_excluding_tax",
+            "total",
+            "amount_due",
+            "amount_remaining",
+        ] {
+            invoice[field] = json!(amount);
+        }
+        Ok(invoice)
     }
 
     /// Adds a proration that the next invoice contains.

@@ -1,11 +1,11 @@
 //! Table of routes.
 
-use super::{idempotency::Answer, params::Params, state::State};
+use super::{http::PREVIEW, idempotency::Answer, params::Params, state::State};
 
 pub(super) type Handler = fn(&mut State, &[&str], &mut Params) -> Answer;
 
 /// Method, path below `/v1/` with `*` for an id, name of the operation, handler.
-const ROUTES: [(&str, &str, &str, Handler); 45] = [
+const ROUTES: [(&str, &str, &str, Handler); 46] = [
     (
         "POST",
         "customers",
@@ -117,6 +117,12 @@ const ROUTES: [(&str, &str, &str, Handler); 45] = [
     ),
     ("POST", "invoices", "create_invoice", State::create_invoice),
     ("GET", "invoices", "list_invoices", State::list_invoices),
+    (
+        "POST",
+        "invoices/create_preview",
+        PREVIEW,
+        State::preview_invoice,
+    ),
     (
         "DELETE",
         "invoices/*",

@@ -87,10 +87,17 @@ impl State {
         if anchor.is_some() && proration.as_deref() != Some("none") {
             return Err(Refusal::invalid("A prorated stub is not simulated."));
         }
+        let start = self.backdated_start(params, anchor)?;
         let mut subscription = self.new_subscription(&customer, &price, (now, end), anchor);
         subscription["automatic_tax"]["enabled"] = json!(is_taxed);
         params.merge_metadata(&mut subscription)?;
         params.finish()?;
+        if let Some(start) = start {
+            subscription["start_date"] = json!(start);
+            let whole = next_boundary(cycle, start, start) - start;
+            let amount = prorated(amount_of(&price), now - start, whole);
+            self.add_pending(&subscription, amount, "Time before", (start, now));
+        }
         customer["currency"] = currency;
         self.put(customer);
         self.put(subscription.clone());
@@ -101,6 +108,24 @@ impl State {
             amount_of(&price)
         };
         self.begin_period(subscription, amount, "subscription_create")
+    }
+
+    /// Start of the time before now that the first invoice charges, too. Stripe counts a whole period from there.
+    fn backdated_start(
+        &self,
+        params: &mut Params,
+        anchor: Option<i64>,
+    ) -> Result<Option<i64>, Refusal> {
+        const PARAM: &str = "backdate_start_date";
+        let start = params.integer(PARAM)?;
+        if start.is_some() && anchor.is_some() {
+            return Err(Refusal::invalid("A backdated stub is not simulated."));
+        }
+        if start.is_some_and(|start| start >= self.now()) {
+            let message = "The start date is not in the past.";
+            return Err(Refusal::param("parameter_invalid_integer", PARAM, message));
+        }
+        Ok(start)
     }
 
     fn new_subscription(

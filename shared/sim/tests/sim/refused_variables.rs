@@ -110,6 +110,8 @@ const OF_BOTH: [(&str, &str); 18] = [
     ("BILLING_LEGAL_COUNTRY", "Denmark"),
     ("BILLING_NET_DAYS", "366"),
     ("BILLING_PAST_DUE_GRACE_DAYS", "-1"),
+    ("BILLING_BEFORE_FIRST_CARD", "backdated"),
+    ("BILLING_FREE_TO_PAID", "Now"),
 ];
 
 const OF_API: &[(&str, &str)] = &[

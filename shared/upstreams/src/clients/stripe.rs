@@ -37,7 +37,8 @@ pub use self::{
     error::KeyedError,
     events::EventPage,
     invoices::{
-        CreditNote, Invoice, InvoiceLine, InvoicePayment, LinePeriod, Reversal, StatusTransitions,
+        CreditNote, Invoice, InvoiceLine, InvoicePayment, InvoicePreview, LinePeriod, Reversal,
+        StatusTransitions,
     },
     send_invoices::{NewInvoice, NewInvoiceItem},
     setup_intents::SetupIntent,

@@ -6,6 +6,7 @@
 //! repeated as it was requested, and changed afterwards.
 
 mod creation;
+mod next_invoice;
 
 use dezky_shared::{
     billing_account::BillingAccount,
@@ -18,13 +19,12 @@ use dezky_upstreams::clients::stripe::{Stripe, SubscriptionChange};
 
 use super::{
     card_catalog::{CardCatalog, changed},
-    keyed_calls::KeyedCalls,
+    keyed_calls::{CREATE_SUBSCRIPTION, KeyedCalls},
     mirror_subscription::SubscriptionMirror,
     read_subscription::{converted, read_subscription, with_payment},
 };
 use crate::steps::{StepContext, StepFailure};
 
-const CREATE: &str = "subscription.create";
 const UPDATE: &str = "subscription.update";
 const VOID: &str = "invoice.void";
 
@@ -330,7 +330,7 @@ impl CardSync<'_> {
             return Ok(());
         }
         let calls = KeyedCalls(self.run);
-        calls.confirm(CREATE, ours.id).await?;
+        calls.confirm(CREATE_SUBSCRIPTION, ours.id).await?;
         if ours.card_action(read, self.context()) == CardAction::Keep {
             calls.confirm(UPDATE, ours.id).await?;
         }

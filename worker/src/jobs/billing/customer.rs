@@ -25,7 +25,8 @@ use super::{
     NOT_BILLED,
     card::default_card_of,
     card_subscription::CardSync,
-    flags_of, is_billed,
+    flags_of, is_billed, is_charged,
+    mirror::enqueue_open,
     tax_id::{account_tax_id, vat_id_of},
 };
 use crate::steps::{StepContext, StepFailure, StepSuccess};
@@ -56,18 +57,29 @@ pub(super) async fn sync(run: StepContext) -> Result<StepSuccess, StepFailure> {
         account: &sync.account,
         changes: Vec::new(),
     };
-    if is_dry_run {
+    let known = sync.account.next_invoice.clone();
+    let next = if is_dry_run {
         cards.preview().await?;
+        known.clone()
     } else {
         cards.apply().await?;
-    }
+        cards.next_invoice().await?
+    };
     let of_cards = cards.changes;
     sync.changes.extend(of_cards);
+    if next != known {
+        sync.account.next_invoice = next;
+        sync.save().await?;
+    }
+    if !is_dry_run {
+        enqueue_open(&run, args.tenant_id).await?;
+    }
     Ok(StepSuccess::ok(SYNCED, sync.changes))
 }
 
 /// Ends the subscriptions at Stripe of a tenant that is gone, or whose purge has begun. Its customer stays, with its invoices;
-/// a subscription that Stripe was to bill ends without one, too. `None` if the tenant is not gone, or not billed.
+/// a subscription that Stripe was to bill ends without one, too, and so does one of a tenant whose flag is off. `None` if the
+/// tenant is not gone, or not billed.
 async fn end_gone(
     run: &StepContext,
     tenant_id: TenantId,
@@ -82,7 +94,7 @@ async fn end_gone(
         return Ok(None);
     }
     let now = ctx.store.now();
-    if !is_billed(&flags_of(run).await?, tenant, now) {
+    if !is_billed(&flags_of(run).await?, tenant, now) && !is_charged(ctx, tenant_id).await? {
         return Ok(None);
     }
     let account = ctx.billing_accounts.find(tenant_id).await?;

@@ -11,6 +11,9 @@ use futures::FutureExt as _;
 
 use crate::steps::{StepContext, StepFailure};
 
+/// Operation that creates a subscription.
+pub(super) const CREATE_SUBSCRIPTION: &str = "subscription.create";
+
 /// The keyed calls of a step.
 #[derive(Clone, Copy)]
 pub(super) struct KeyedCalls<'a>(pub(super) &'a StepContext);
@@ -85,6 +88,19 @@ impl KeyedCalls<'_> {
         Ok(last.and_then(|call| call.unresolved(now).map(<[String]>::to_vec)))
     }
 
+    /// Whether the effect of the last call is not known, and may still happen.
+    pub(super) async fn is_in_doubt(
+        self,
+        operation: &str,
+        entity: impl Display,
+    ) -> Result<bool, StepFailure> {
+        let ctx = &self.0.ctx;
+        let id = StripeCall::id_of(operation, entity);
+        let last = ctx.stripe_calls.find(&id).await?;
+        let now = ctx.store.now();
+        Ok(last.is_some_and(|call| call.is_in_doubt(now)))
+    }
+
     /// Stores the key of a call that is about to be made.
     pub(super) async fn begin(self, call: &StripeCall) -> Result<(), StepFailure> {
         let beginning = (&self.0.ctx.stripe_calls, call);
@@ -103,11 +119,10 @@ impl KeyedCalls<'_> {
         sent: &Result<T, KeyedError>,
         id_of: impl Fn(&T) -> Option<&str>,
     ) -> Result<(), StepFailure> {
-        let (state, result) = match sent {
-            Ok(value) => (StripeCallState::Done, id_of(value)),
-            Err(failed) if failed.is_key_spent => (StripeCallState::Refused, None),
-            Err(_) => return Ok(()),
+        let Some(state) = ended_by(sent) else {
+            return Ok(());
         };
+        let result = sent.as_ref().ok().and_then(id_of);
         let ending = (&self.0.ctx.stripe_calls, call, state, result);
         let ended = self
             .0
@@ -135,5 +150,14 @@ impl KeyedCalls<'_> {
                 .boxed()
         });
         ended.await
+    }
+}
+
+/// The state in which an answer ends its call; `None` while the effect is not known.
+pub(super) fn ended_by<T>(sent: &Result<T, KeyedError>) -> Option<StripeCallState> {
+    match sent {
+        Ok(_) => Some(StripeCallState::Done),
+        Err(failed) if failed.is_key_spent => Some(StripeCallState::Refused),
+        Err(_) => None,
     }
 }

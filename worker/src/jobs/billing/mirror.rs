@@ -14,7 +14,7 @@ use std::collections::BTreeSet;
 
 use dezky_shared::{
     id::TenantId,
-    queue::args::MirrorStripeObject,
+    queue::{args::MirrorStripeObject, job::JobArgs},
     store::jobs::NewJob,
     stripe_event::{CUSTOMER, INVOICE, PAYMENT_INTENT, SUBSCRIPTION},
     tenant::reason,
@@ -31,6 +31,8 @@ const MIRRORED: &str = "Mirrored";
 const TENANT_FOUND: &str = "TenantFound";
 /// Result of a step whose object concerns no tenant.
 const NOT_OURS: &str = "NotOurs";
+/// Maximum number of open invoices that a sync has mirrored.
+const MAX_OPEN: usize = 20;
 /// Maximum number of events that a job ends. Further events wait for the catch-up.
 const MAX_EVENTS: i64 = 1_000;
 
@@ -58,11 +60,8 @@ pub(super) async fn mirror(run: StepContext) -> Result<StepSuccess, StepFailure>
     }
 }
 
-/// Enqueues the job that reads an object again, on behalf of the one who requested this job.
-pub(super) async fn enqueue(
-    run: &StepContext,
-    args: &MirrorStripeObject,
-) -> Result<(), StepFailure> {
+/// Enqueues a job that follows this one, such as one that reads an object again, on behalf of the one who requested this job.
+pub(super) async fn enqueue(run: &StepContext, args: &impl JobArgs) -> Result<(), StepFailure> {
     let (ctx, before) = (&run.ctx, &run.job);
     let job = NewJob::new(args, &before.created_by, ctx.store.now())?
         .requested_by(before.request_id.clone(), before.traceparent.clone());
@@ -72,6 +71,24 @@ pub(super) async fn enqueue(
     });
     let enqueued = enqueued.await?;
     ctx.ready.notify(&[enqueued]).await;
+    Ok(())
+}
+
+/// Enqueues the mirror of the open invoices of Stripe: the events that told their payment may be lost.
+pub(super) async fn enqueue_open(
+    run: &StepContext,
+    tenant_id: TenantId,
+) -> Result<(), StepFailure> {
+    let open = run.ctx.invoices.list_open(tenant_id).await?;
+    let stripe = open.into_iter().filter_map(|invoice| invoice.stripe);
+    for invoice in stripe.take(MAX_OPEN) {
+        let args = MirrorStripeObject {
+            object_type: INVOICE.to_owned(),
+            object_id: invoice.id,
+            tenant_id: Some(tenant_id),
+        };
+        enqueue(run, &args).await?;
+    }
     Ok(())
 }
 

@@ -8,12 +8,14 @@ use dezky_shared::{
     id::SubscriptionId,
     invoicing::Enrolment,
     store::{StoreError, VersionedRepository as _},
+    stripe_call::{StripeCall, StripeCallState},
     subscription::Subscription,
     tenant::Tenant,
 };
 use futures::FutureExt as _;
 use mongodb::ClientSession;
 
+use super::keyed_calls::{CREATE_SUBSCRIPTION, KeyedCalls};
 use crate::{
     jobs::audit_event,
     steps::{StepContext, StepFailure},
@@ -36,8 +38,8 @@ enum Change<'a> {
     Store(Option<&'a ReadSubscription>),
     /// Makes Stripe the biller, unless it changed since it was seen.
     Begin(&'a Subscription),
-    /// Makes the biller before the biller again.
-    TakeBack,
+    /// Ends the refused call in this state, and makes the biller before the biller again.
+    TakeBack(&'a StripeCall, StripeCallState),
 }
 
 impl SubscriptionMirror<'_> {
@@ -58,18 +60,35 @@ impl SubscriptionMirror<'_> {
         Ok(begun.is_some())
     }
 
-    /// Gives a subscription whose creation was refused back to the biller before.
-    pub(super) async fn take_back(self, id: SubscriptionId) -> Result<(), StepFailure> {
-        self.write(id, Change::TakeBack).await?;
+    /// Gives a subscription whose creation was refused back to the biller before, and ends the call. Both at once: while the
+    /// run bills it, no open call may be repeated with the period of then.
+    pub(super) async fn take_back(
+        self,
+        id: SubscriptionId,
+        call: &StripeCall,
+        state: StripeCallState,
+    ) -> Result<(), StepFailure> {
+        self.write(id, Change::TakeBack(call, state)).await?;
         Ok(())
     }
 
     /// Makes ours follow the one at Stripe. Returns the changes.
+    ///
+    /// Without a live one, ours stays as it is while a creation is in doubt: the request may still arrive, and Stripe would
+    /// charge a period that the run has invoiced, or a subscription that has ended.
     pub(super) async fn store(
         self,
         id: SubscriptionId,
         read: Option<&ReadSubscription>,
     ) -> Result<Vec<String>, StepFailure> {
+        let calls = KeyedCalls(self.run);
+        if read.is_some_and(|read| read.known_status.is_live()) {
+            calls.confirm(CREATE_SUBSCRIPTION, id).await?;
+        } else if calls.is_in_doubt(CREATE_SUBSCRIPTION, id).await? {
+            return Ok(vec![
+                "the request that creates the subscription may still arrive".to_owned(),
+            ]);
+        }
         let before = self.run.ctx.subscriptions.find(id).await?;
         let after = self.write(id, Change::Store(read)).await?;
         let described = |it: &Subscription| (it.status, it.biller, it.stripe_status.clone());
@@ -109,6 +128,9 @@ impl SubscriptionMirror<'_> {
         change: &Change<'_>,
     ) -> Result<Option<Subscription>, StoreError> {
         let (ctx, now) = (&self.run.ctx, self.run.ctx.store.now());
+        if let Change::TakeBack(call, state) = change {
+            ctx.stripe_calls.end(session, call, *state, None).await?;
+        }
         let found = ctx.subscriptions.find_in_transaction(session, id).await?;
         let Some(before) = found.filter(|it| it.status.is_live()) else {
             return Ok(None);
@@ -132,7 +154,7 @@ impl SubscriptionMirror<'_> {
                 }
                 after.begin_card();
             }
-            Change::TakeBack => after.take_back_card(),
+            Change::TakeBack(..) => after.take_back_card(),
         }
         self.save(session, &before, &mut after, now).await?;
         Ok(Some(after))

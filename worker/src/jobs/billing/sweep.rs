@@ -15,7 +15,7 @@ use futures::{
     stream::{self, BoxStream},
 };
 
-use super::{NOT_BILLED, flags_of, is_billed};
+use super::{flags_of, is_billed};
 use crate::{
     fan_out::{Child, FanOut},
     steps::{StepContext, StepFailure, StepSuccess},
@@ -76,16 +76,15 @@ pub(super) async fn each_customer(run: StepContext) -> Result<StepSuccess, StepF
     if run.ctx.clients.stripe.is_none() {
         return Ok(StepSuccess::skipped(reason::INTEGRATION_DISABLED));
     }
-    if !flags.may_be_on(NEW_BILLING_ENGINE) {
-        return Ok(StepSuccess::skipped(NOT_BILLED));
-    }
     let fan_out = FanOut {
         noun: "customers",
         total: 0,
         spread: Duration::from_secs(args.spread_seconds),
     };
     let first = match FanOut::cursor(&run) {
-        None => Part::Customers(None),
+        None if flags.may_be_on(NEW_BILLING_ENGINE) => Part::Customers(None),
+        // Only those of tenants that are gone.
+        None => Part::Cards(None),
         Some(Position::Customer(id)) => Part::Customers(Some(id)),
         Some(Position::Card(id)) => Part::Cards(Some(id)),
     };
@@ -146,13 +145,14 @@ impl Sweep {
         }
     }
 
-    /// Those of the tenants that are billed here.
+    /// Those of the tenants that are billed here, and those that are gone: their subscriptions end, also with the flag off.
     async fn billed(&self, ids: &[TenantId]) -> Result<BTreeMap<TenantId, Tenant>, StepFailure> {
         let ctx = &self.run.ctx;
         let (tenants, now) = (ctx.tenants.list_by_ids(ids).await?, ctx.store.now());
-        let billed = tenants
-            .into_iter()
-            .filter(|tenant| is_billed(&self.flags, tenant, now));
+        let is_concerned = |tenant: &Tenant| {
+            tenant.status == TenantStatus::Terminated || is_billed(&self.flags, tenant, now)
+        };
+        let billed = tenants.into_iter().filter(is_concerned);
         Ok(billed.map(|tenant| (tenant.id, tenant)).collect())
     }
 

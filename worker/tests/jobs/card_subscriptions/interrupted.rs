@@ -5,8 +5,9 @@ use std::time::Duration;
 
 use bson::{Document, doc};
 use dezky_shared::{
+    feature_flag::NEW_BILLING_ENGINE,
     platform::clock,
-    queue::job::JobState,
+    queue::{args::SweepBilling, job::JobState},
     subscription::{Biller, EndedBy, Subscription, SubscriptionStatus},
     tenant::TenantStatus,
 };
@@ -15,6 +16,8 @@ use dezky_sim::{
     stripe::Refusal,
 };
 use dezky_upstreams::clients::stripe::NewSubscription;
+use futures::StreamExt as _;
+use tokio::time::timeout;
 
 use crate::{
     harness::until,
@@ -23,6 +26,8 @@ use crate::{
 };
 
 const CREATE: &str = "create_subscription";
+/// Time limit of a change that the database reports.
+const PATIENCE: Duration = Duration::from_secs(30);
 
 impl World {
     async fn creation_is_open(&self, sold: &Subscription) -> bool {
@@ -51,6 +56,7 @@ impl World {
             customer: id_of(&stripe.objects("customer")[0]),
             price: id_of(price.unwrap()),
             anchor: None,
+            backdated_to: None,
             tenant_id: sold.tenant_id.to_string(),
             subscription_id: sold.id.to_string(),
         };
@@ -59,6 +65,110 @@ impl World {
         let arrived = client.create_subscription(&first, &key).await;
         assert!(arrived.unwrap().is_some());
     }
+
+    /// A subscription whose creation is lost for now, and is followed by this change of ours before the next attempt.
+    async fn lost_creation(&self, change: Document) -> Subscription {
+        let tenant = customer(self).await;
+        let sold = sell_by_card(self, tenant).await;
+        let faults = &self.upstreams.stripe.server.faults;
+        let lost = FaultRule {
+            operation: Some(CREATE.to_owned()),
+            ..FaultRule::every(Fault::Reset)
+        };
+        faults.add(lost.clone());
+        let job = self.sync_billing(tenant).await;
+        until(
+            async || self.creation_is_open(&sold).await,
+            |is_open| *is_open,
+        )
+        .await;
+        change_subscription(self, &sold, change).await;
+        self.completed(&job).await;
+        faults.remove(&lost);
+        sold
+    }
+}
+
+/// The run would invoice the period that the request charges to the card once it arrives.
+#[tokio::test(flavor = "multi_thread")]
+async fn one_that_leaves_its_card_before_a_lost_creation_arrives_is_billed_once() {
+    let world = World::start().await;
+    let by_hand = doc! { "collectionMethod": "manual" };
+    let sold = world.lost_creation(by_hand).await;
+
+    world.run_invoices().await;
+    let between = world.ours(&sold).await.biller;
+    assert!(world.invoices_by_period().await.is_empty());
+    world.first_creation_arrives(&sold).await;
+    world.catch_up().await;
+    world.sync(sold.tenant_id).await;
+    world.run_invoices().await;
+
+    assert_eq!(between, Biller::Stripe);
+    assert_eq!(world.theirs()[0]["cancel_at_period_end"], true);
+    assert_eq!(world.invoice_totals(), [49_900]);
+    assert_eq!(world.invoices_by_period().await.len(), 1);
+    world.stop().await;
+}
+
+/// No request is in doubt any more: Stripe would have forgotten its key.
+#[tokio::test(flavor = "multi_thread")]
+async fn one_that_leaves_its_card_returns_to_the_run_a_day_after_a_lost_creation() {
+    let world = World::start().await;
+    let by_hand = doc! { "collectionMethod": "manual" };
+    let sold = world.lost_creation(by_hand).await;
+    let store = &world.harness.context.store;
+    let yesterday = clock::earlier(store.now(), Duration::from_hours(24));
+    let calls = store.collection::<Document>("stripe_calls");
+    let aged = doc! { "$set": { "startedAt": yesterday } };
+    calls.update_many(doc! {}, aged).await.unwrap();
+
+    world.sync(sold.tenant_id).await;
+
+    assert_eq!(world.ours(&sold).await.biller, Biller::Run);
+    world.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn one_that_is_created_after_ours_has_ended_is_cancelled_by_its_event() {
+    let world = World::start().await;
+    let ended = doc! { "status": "cancelled" };
+    let sold = world.lost_creation(ended).await;
+
+    world.first_creation_arrives(&sold).await;
+    world.catch_up().await;
+
+    assert_eq!(world.theirs()[0]["status"], "canceled");
+    world.stop().await;
+}
+
+/// Ours is what the sweep finds it by.
+#[tokio::test(flavor = "multi_thread")]
+async fn one_of_a_removed_tenant_does_not_end_before_a_lost_creation_arrives() {
+    let world = World::start().await;
+    let ends = doc! { "cancelAtPeriodEnd": true };
+    let sold = world.lost_creation(ends).await;
+    let tenant = sold.tenant_id;
+    let removed = world
+        .harness
+        .change_tenant(tenant, |tenant| tenant.status = TenantStatus::Terminated);
+    removed.await;
+
+    world.sync(tenant).await;
+    let between = world.ours(&sold).await.status;
+    world.first_creation_arrives(&sold).await;
+    let sweep = SweepBilling {
+        dry_run: false,
+        spread_seconds: 0,
+    };
+    world.completed(&world.harness.enqueue(&sweep).await).await;
+    world.until_idle().await;
+
+    assert!(between.is_live());
+    assert_eq!(world.theirs()[0]["status"], "canceled");
+    let ours = world.ours(&sold).await;
+    assert_eq!(ours.ended_by, Some(EndedBy::TenantTerminated));
+    world.stop().await;
 }
 
 /// With another key for the new terms, the first request would create a second subscription, which charges once more.
@@ -94,7 +204,8 @@ async fn terms_that_change_before_a_lost_creation_arrives_cause_no_second_one() 
     world.stop().await;
 }
 
-/// It would be billed by neither otherwise.
+/// It would be billed by neither otherwise. The call ends in the transaction that returns it: a worker that dies between two
+/// would leave one that is repeated after the run has invoiced.
 #[tokio::test(flavor = "multi_thread")]
 async fn one_of_the_run_returns_to_it_if_a_lost_creation_is_refused() {
     let world = World::start().await;
@@ -107,10 +218,27 @@ async fn one_of_the_run_returns_to_it_if_a_lost_creation_is_refused() {
     for _ in 0..2 {
         stripe.refuse_next(CREATE, Refusal::invalid("Refused."));
     }
+    let database = world.harness.context.store.database();
+    let mut changes = database.watch().await.unwrap();
 
     let job = world.sync_billing(tenant).await;
     let job = world.harness.finished(job.id).await;
+    let (mut refused, mut written) = (Vec::new(), Vec::new());
+    // Each of the two refusals ends a call, and returns a subscription that was taken before.
+    while refused.len() < 2 || written.len() < 4 {
+        let change = timeout(PATIENCE, changes.next()).await.unwrap();
+        let change = change.unwrap().unwrap();
+        let fields = change.update_description.map(|it| it.updated_fields);
+        let state = fields.as_ref().and_then(|it| it.get_str("state").ok());
+        let collection = change.ns.and_then(|namespace| namespace.coll);
+        match collection.as_deref() {
+            Some("subscriptions") => written.push(change.cluster_time),
+            Some("stripe_calls") if state == Some("refused") => refused.push(change.cluster_time),
+            _ => {}
+        }
+    }
 
+    assert_eq!(refused, [written[1], written[3]]);
     assert_eq!(job.state, JobState::Discarded, "{job:#?}");
     assert!(world.theirs().is_empty());
     let ours = world.ours(&sold).await;
@@ -229,9 +357,19 @@ async fn a_tenant_whose_purge_has_begun_is_charged_for_no_other_period() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_purge_cancels_the_subscription_of_its_tenant() {
+    purge_cancels(true).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_purge_cancels_the_subscription_of_a_tenant_whose_flag_is_off() {
+    purge_cancels(false).await;
+}
+
+async fn purge_cancels(is_billed: bool) {
     let world = World::start().await;
     let sold = charged(&world).await;
     let tenant = sold.tenant_id;
+    world.harness.set_flag(NEW_BILLING_ENGINE, is_billed).await;
     let [freeze, _] = world.delete(tenant, Duration::from_hours(1)).await;
     world.completed(&freeze).await;
 

@@ -11,6 +11,7 @@ use crate::{
     extract::{ReadBilling, ReadWrite, TenantAccess, Validate},
     response::ApiResponse,
     validate::{self, FieldPatch, Validator, billing},
+    views::JobLink,
     write::Write,
 };
 
@@ -34,6 +35,9 @@ pub(in crate::routes::tenants) struct BillingInfoView {
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(format = Email)]
     email: Option<String>,
+    /// Job that brings a change to the payment provider. Only in the answer to the change.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    job: Option<JobLink>,
 }
 
 impl BillingInfoView {
@@ -45,6 +49,7 @@ impl BillingInfoView {
             vat_id: info.vat_id,
             country: info.country,
             email: info.email,
+            job: None,
         }
     }
 }
@@ -155,7 +160,7 @@ pub(super) async fn show(access: TenantAccess<ReadBilling>) -> Result<ApiRespons
 
 /// Updates the billing details of a tenant
 ///
-/// The VAT id must match the country, sent or stored.
+/// The VAT id must match the country, sent or stored. With a payment provider, a `job` brings the change there.
 #[utoipa::path(
     patch, path = "/tenants/{slug}/billing-info", operation_id = "updateTenantBillingInfo", tag = "tenants",
     request_body = PatchRequest,
@@ -166,5 +171,9 @@ pub(super) async fn patch(
 ) -> Result<ApiResponse, ApiError> {
     let patch = &w.body;
     let edit = |tenant: &mut Tenant| patch.apply(&mut tenant.billing_info);
-    change(&w, Action::TenantBillingInfo, BillingInfoView::of, &edit).await
+    let view = |tenant: &Tenant, job| BillingInfoView {
+        job,
+        ..BillingInfoView::of(tenant)
+    };
+    change(&w, Action::TenantBillingInfo, view, &edit).await
 }

@@ -231,5 +231,6 @@ pub(super) async fn put(w: Write<TenantAccess<ReadWrite>, Put>) -> Result<ApiRes
         tenant.branding.clone_from(&w.body.0);
         Ok(())
     };
-    change(&w, Action::TenantBranding, BrandingView::of, &edit).await
+    let view = |tenant: &Tenant, _| BrandingView::of(tenant);
+    change(&w, Action::TenantBranding, view, &edit).await
 }

@@ -226,11 +226,6 @@ pub(super) async fn patch(
 ) -> Result<ApiResponse, ApiError> {
     let patch = &w.body;
     let edit = |tenant: &mut Tenant| patch.apply(&mut tenant.security_policy);
-    change(
-        &w,
-        Action::TenantSecurityPolicy,
-        SecurityPolicyView::of,
-        &edit,
-    )
-    .await
+    let view = |tenant: &Tenant, _| SecurityPolicyView::of(tenant);
+    change(&w, Action::TenantSecurityPolicy, view, &edit).await
 }

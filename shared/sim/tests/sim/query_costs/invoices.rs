@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use dezky_shared::{
+    billing::period::Period,
     billing_totals::Scope,
     id::{InvoiceId, PayoutId, SubscriptionId},
     invoice::InvoiceStatus,
@@ -81,6 +82,11 @@ pub(super) async fn measure(costs: &mut Costs<'_>) {
     assert_eq!(overdue.len(), 4);
     cost_in_transaction!(costs, ONE, invoices.find_of_in(tenant, invoice));
     cost_in_transaction!(costs, ONE, invoices.find_of_period("none"));
+    let period = Period {
+        start: now,
+        end: soon,
+    };
+    cost_in_transaction!(costs, ONE, invoices.list_overlapping(subscription, period));
     cost_in_transaction!(costs, ONE, invoices.find_mirror("in_95"));
     cost_in_transaction!(costs, ONE, subscriptions.find_of_stripe(tenant, "sub_95"));
     cost_in_transaction!(costs, ONE, invoices.has_overdue(subscription));

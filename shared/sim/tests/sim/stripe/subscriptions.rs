@@ -209,6 +209,36 @@ async fn a_failed_payment_leaves_the_first_one_incomplete_and_a_later_one_past_d
 }
 
 #[tokio::test]
+async fn a_start_in_the_past_is_charged_in_proportion_with_the_first_period() {
+    let api = Api::start().await;
+    let customer = customer_with(&api, "pm_card_visa").await;
+    let price = price(&api, "31000").await;
+    let now = api.sim.objects("customer")[0]["created"].as_i64().unwrap();
+    let day = 24 * 60 * 60;
+    let create = async |start: i64| {
+        let start = start.to_string();
+        let form = [
+            ("customer", customer.as_str()),
+            ("items[0][price]", price.as_str()),
+            ("backdate_start_date", start.as_str()),
+        ];
+        api.post("subscriptions", &form).await
+    };
+
+    let refused = create(now + day).await;
+    let created = create(now - day).await.body;
+
+    assert_eq!(refused.status, 400);
+    assert_eq!(created["start_date"], json!(now - day));
+    let invoice = api.sim.objects("invoice").remove(0);
+    let lines = &invoice["lines"]["data"];
+    let amounts = [0, 1].map(|number: usize| lines[number]["amount"].as_i64().unwrap());
+    // A day of a month, and the seconds of this test.
+    assert!((1_000..=1_110).contains(&amounts[0]), "{amounts:?}");
+    assert_eq!(amounts[1], 31_000);
+}
+
+#[tokio::test]
 async fn one_that_is_cancelled_is_missing_for_a_second_cancellation() {
     let api = Api::start().await;
     let customer = customer_with(&api, "pm_card_visa").await;

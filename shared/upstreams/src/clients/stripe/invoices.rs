@@ -2,17 +2,23 @@
 
 use std::collections::BTreeMap;
 
+use reqwest::Method;
 use serde::Deserialize;
 
-use super::{Form, Stripe, segment};
+use super::{Form, Stripe, error, segment};
 use crate::clients::{ClientError, Operation};
 
 const RETRIEVE: Operation = Operation::read("retrieve_invoice");
+/// A request by POST that creates nothing.
+const PREVIEW: Operation = Operation::read("preview_invoice");
 const LIST_LINES: Operation = Operation::read("list_invoice_lines");
 const LIST_PAYMENTS: Operation = Operation::read("list_invoice_payments");
 const LIST_CREDIT_NOTES: Operation = Operation::read("list_credit_notes");
 const LIST_REFUNDS: Operation = Operation::read("list_refunds");
 const LIST_DISPUTES: Operation = Operation::read("list_disputes");
+
+/// Code of the error if a subscription ends before its next invoice.
+const NONE_TO_COME: &str = "invoice_upcoming_none";
 
 /// Invoice. Amounts are in Stripe's units of the currency.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
@@ -143,6 +149,23 @@ impl InvoiceLine {
     }
 }
 
+/// Next invoice of a subscription, if nothing changes. Amounts are in Stripe's units of the currency.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+pub struct InvoicePreview {
+    /// Currency, lower case.
+    pub currency: String,
+    #[serde(default)]
+    total_excluding_tax: Option<i64>,
+    total: i64,
+}
+
+impl InvoicePreview {
+    /// Amount after discounts, without taxes.
+    pub fn net(&self) -> i64 {
+        self.total_excluding_tax.unwrap_or(self.total)
+    }
+}
+
 /// Payment of an invoice.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 pub struct InvoicePayment {
@@ -212,6 +235,24 @@ pub struct Reversal {
 }
 
 impl Stripe {
+    /// Calculates the next invoice of a subscription, with what is prorated. `None` if there is none to come.
+    pub async fn preview_invoice(
+        &self,
+        subscription: &str,
+    ) -> Result<Option<InvoicePreview>, ClientError> {
+        let form = [("subscription", segment(PREVIEW, subscription)?)];
+        let request = self
+            .http
+            .request(Method::POST, "/v1/invoices/create_preview")
+            .form(&form);
+        let response = self.send(PREVIEW, request).await?;
+        let is_none = error::code_of(&response).as_deref() == Some(NONE_TO_COME);
+        if is_none || error::is_missing(&response) {
+            return Ok(None);
+        }
+        self.decode(&response).map(Some)
+    }
+
     /// Reads an invoice. `None` if it does not exist; a draft may be deleted.
     pub async fn retrieve_invoice(&self, id: &str) -> Result<Option<Invoice>, ClientError> {
         let path = format!("/v1/invoices/{}", segment(RETRIEVE, id)?);

@@ -107,6 +107,8 @@ pub struct NewSubscription {
     pub price: String,
     /// End of its first period, which is not charged, in seconds. Without one, the first full period begins at once.
     pub anchor: Option<i64>,
+    /// Start of the time before now that is charged with the first full period, in seconds.
+    pub backdated_to: Option<i64>,
     /// Tenant's id.
     pub tenant_id: String,
     /// Our subscription's id.
@@ -170,6 +172,9 @@ impl Stripe {
         if let Some(anchor) = new.anchor {
             fields.push(("billing_cycle_anchor", anchor.to_string()));
             fields.push(("proration_behavior", "none".to_owned()));
+        }
+        if let Some(start) = new.backdated_to {
+            fields.push(("backdate_start_date", start.to_string()));
         }
         if self.automatic_tax {
             fields.push(("automatic_tax[enabled]", "true".to_owned()));

@@ -1,7 +1,10 @@
 //! Creation of a subscription at Stripe, once: a request whose answer was lost is repeated as it was made, also if ours has
 //! other terms by now.
 
-use dezky_shared::subscription::{Biller, Subscription};
+use dezky_shared::{
+    invoice::BeforeFirstCard,
+    subscription::{Biller, Subscription},
+};
 use dezky_upstreams::clients::{
     ClientError,
     stripe::{KeyedError, NewSubscription},
@@ -10,10 +13,10 @@ use dezky_upstreams::clients::{
 use super::{
     super::{
         card_catalog::{CardCatalog, changed},
-        keyed_calls::KeyedCalls,
+        keyed_calls::{CREATE_SUBSCRIPTION, KeyedCalls, ended_by},
         text_of,
     },
-    CREATE, CardSync,
+    CardSync,
 };
 use crate::steps::StepFailure;
 
@@ -33,26 +36,32 @@ impl CardSync<'_> {
         if !self.mirror().begin(ours).await? {
             return Err(changed("the subscription or its tenant changed meanwhile"));
         }
-        let anchor = new.anchor.map(|at| at.to_string()).unwrap_or_default();
-        let parameters = [new.customer.as_str(), &new.price, &anchor];
+        let text = |at: Option<i64>| at.map(|at| at.to_string()).unwrap_or_default();
+        let (anchor, backdated_to) = (text(new.anchor), text(new.backdated_to));
+        let mut parameters = vec![new.customer.as_str(), &new.price, &anchor];
+        if new.backdated_to.is_some() {
+            parameters.push(&backdated_to);
+        }
         let calls = KeyedCalls(self.run);
         // The list of the customer's subscriptions, which was read before, shows what an older call has created.
-        let call = calls.begin_recorded(CREATE, ours.id, &parameters);
+        let call = calls.begin_recorded(CREATE_SUBSCRIPTION, ours.id, &parameters);
         let call = call.await?;
         let sent = self.stripe.create_subscription(&new, &call.key()).await;
         let is_refused = sent.as_ref().map_or_else(is_refusal, Option::is_none);
-        if is_refused {
-            // Before the call is settled: until then, a repeat with its key is refused again.
-            self.mirror().take_back(ours.id).await?;
+        if let Some(state) = ended_by(&sent).filter(|_| is_refused) {
+            self.mirror().take_back(ours.id, &call, state).await?;
+        } else {
+            calls
+                .settle(&call, &sent, |created| Some(created.as_ref()?.id.as_str()))
+                .await?;
         }
-        calls
-            .settle(&call, &sent, |created| Some(created.as_ref()?.id.as_str()))
-            .await?;
         if is_refused && is_repeat {
             return Err(changed("the earlier request was refused"));
         }
         let created = sent?.ok_or_else(|| changed("the customer or its card is gone"))?;
-        if let Some(through) = ours.invoiced_through.filter(|_| new.anchor.is_none())
+        if let Some(through) = ours
+            .invoiced_through
+            .filter(|_| new.anchor.or(new.backdated_to).is_none())
             && ours.biller == Biller::Run
         {
             let from = text_of(through);
@@ -73,10 +82,19 @@ impl CardSync<'_> {
             run: self.run,
             stripe: &self.stripe,
         };
+        let invoicing = &self.run.ctx.invoicing;
+        let backdated_to = match invoicing.before_first_card {
+            BeforeFirstCard::Backdate if anchor.is_none() => {
+                ours.backdated_to(self.run.ctx.store.now())
+            }
+            BeforeFirstCard::Backdate | BeforeFirstCard::Free => None,
+        };
+        let seconds = |at: bson::DateTime| at.timestamp_millis().div_euclid(1_000);
         Ok(NewSubscription {
             customer: self.account.stripe_customer_id.clone().unwrap_or_default(),
             price: catalog.price_of(ours).await?,
-            anchor: anchor.map(|at| at.timestamp_millis().div_euclid(1_000)),
+            anchor: anchor.map(seconds),
+            backdated_to: backdated_to.map(seconds),
             tenant_id: self.tenant.id.to_string(),
             subscription_id: ours.id.to_string(),
         })
@@ -88,14 +106,17 @@ impl CardSync<'_> {
         &self,
         ours: &Subscription,
     ) -> Result<Option<NewSubscription>, StepFailure> {
-        let request = KeyedCalls(self.run).unresolved(CREATE, ours.id).await?;
-        let Some([customer, price, anchor]) = request.as_deref() else {
+        let request = KeyedCalls(self.run)
+            .unresolved(CREATE_SUBSCRIPTION, ours.id)
+            .await?;
+        let Some([customer, price, anchor, others @ ..]) = request.as_deref() else {
             return Ok(None);
         };
         Ok(Some(NewSubscription {
             customer: customer.clone(),
             price: price.clone(),
             anchor: anchor.parse().ok(),
+            backdated_to: others.first().and_then(|start| start.parse().ok()),
             tenant_id: self.tenant.id.to_string(),
             subscription_id: ours.id.to_string(),
         }))

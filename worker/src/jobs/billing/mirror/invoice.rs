@@ -184,8 +184,12 @@ impl Storing<'_> {
         let of_period = invoices.find_of_period(session, &key).await?;
         match of_period.filter(|other| other.id != invoice.id) {
             None => {
-                invoice.period_key = Some(key);
-                Ok(None)
+                let is_new = invoice.period_key.replace(key).is_none();
+                if is_new {
+                    self.overlap_of(session, invoice).await
+                } else {
+                    Ok(None)
+                }
             }
             Some(other) => {
                 let (id, other) = (invoice.stripe_id(), other.id);
@@ -195,6 +199,35 @@ impl Storing<'_> {
                 )))
             }
         }
+    }
+
+    /// The warning that the period of an invoice overlaps another invoiced one of its subscription, other than by a change of
+    /// the cycle, which credits the rest of the period before.
+    async fn overlap_of(
+        &self,
+        session: &mut ClientSession,
+        invoice: &Invoice,
+    ) -> Result<Option<String>, StoreError> {
+        let (Some(subscription), Some(period)) = (invoice.subscription_id, invoice.period) else {
+            return Ok(None);
+        };
+        let invoices = &self.mirror.run.ctx.invoices;
+        let others = invoices.list_overlapping(session, subscription, period);
+        for other in others.await? {
+            let (earlier, later) = if other.period.is_some_and(|it| it.start < period.start) {
+                (&other, invoice)
+            } else {
+                (invoice, &other)
+            };
+            if other.id != invoice.id && !later.credits_rest_of(earlier) {
+                let (id, other) = (invoice.stripe_id(), other.id);
+                tracing::error!(invoice = %id, %other, "The period of an invoice of Stripe overlaps that of another invoice");
+                return Ok(Some(format!(
+                    "PeriodOverlap: the period of {id} overlaps that of {other}"
+                )));
+            }
+        }
+        Ok(None)
     }
 
     /// Makes the subscription active again, unless another of its invoices is overdue.

@@ -5,10 +5,11 @@ use dezky_shared::{
     billing_account::BillingAccount,
     card_billing::{CardContext, ReadSubscription},
     id::TenantId,
+    queue::args::SyncBilling,
     subscription::Subscription,
 };
 
-use super::{MIRRORED, Mirror};
+use super::{MIRRORED, Mirror, enqueue};
 use crate::{
     jobs::billing::{
         mirror_subscription::SubscriptionMirror, read_subscription::read_subscription,
@@ -35,8 +36,13 @@ impl Mirror<'_> {
         let read = read_subscription(&self.stripe, &found).await?;
         let mut live = ctx.subscriptions.list_live(&[tenant_id]).await?;
         let ours = live.remove(&tenant_id).flatten();
+        let ours = ours.filter(|ours| ours.is_enrolled() && is_of(&read, ours));
+        let is_unclaimed = ours.is_none() && read.tenant_id == Some(tenant_id);
+        if is_unclaimed && read.known_status.is_live() {
+            self.enqueue_sync(tenant_id).await?;
+        }
         let mut changes = Vec::new();
-        if let Some(ours) = ours.filter(|ours| ours.is_enrolled() && is_of(&read, ours)) {
+        if let Some(ours) = ours {
             let now = ctx.store.now();
             let account = ctx.billing_accounts.find(tenant_id).await?;
             let account = account.unwrap_or_else(|| BillingAccount::new(tenant_id, now));
@@ -54,6 +60,16 @@ impl Mirror<'_> {
         }
         self.settle(tenant_id).await?;
         Ok(StepSuccess::ok(MIRRORED, changes))
+    }
+
+    /// Enqueues the sync that adopts or cancels a live one of no enrolled subscription, such as one whose creation arrives
+    /// after ours has ended.
+    async fn enqueue_sync(&self, tenant_id: TenantId) -> Result<(), StepFailure> {
+        let args = SyncBilling {
+            tenant_id,
+            dry_run: false,
+        };
+        enqueue(self.run, &args).await
     }
 }
 
