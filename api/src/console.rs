@@ -1,4 +1,5 @@
-//! Operators' console: pages rendered by the server. A script keeps an open page up to date; no action needs it.
+//! Operators' console: pages rendered by the server. A script keeps an open page up to date, and another
+//! confirms actions in a dialog; no action needs them.
 //!
 //! A page reads and writes through the handlers of the API, in the same process: permissions, validation, idempotency,
 //! rate limits and the audit trail are theirs. What the console adds is the session of a browser: sign-in at the issuer
@@ -16,6 +17,7 @@ mod query;
 mod routes;
 mod session;
 mod sign_in;
+mod sparkline;
 mod submission;
 mod table;
 mod text;
@@ -65,7 +67,8 @@ pub(crate) fn router(app: &SharedState, api: &Router<SharedState>) -> Router<Sha
         .route("/console", get(pages::overview::show))
         .route("/console/", get(pages::overview::show))
         .route("/console/style.css", get(async || page::style()))
-        .route("/console/live.js", get(async || page::script()))
+        .route("/console/live.js", get(async || page::live_script()))
+        .route("/console/confirm.js", get(async || page::confirm_script()))
         .route("/console/sign-in", get(sign_in::begin))
         .route("/console/sign-in/callback", get(sign_in::complete))
         .route("/console/sign-out", post(sign_in::sign_out))

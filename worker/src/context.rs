@@ -13,6 +13,7 @@ use dezky_shared::{
     queue::{ready_set::ReadySet, secret_box::EncryptionKeys},
     store::{
         Store, allowances::AllowanceRepository, apps::AppRepository, audit::AuditRepository,
+        backlog_peaks::BacklogPeakRepository,
         billing_accounts::BillingAccountRepository, billing_cursors::BillingCursorRepository,
         billing_totals::BillingTotalsRepository, dependencies::DependencyRepository,
         domains::DomainRepository, flags::FlagRepository, invitations::InvitationRepository,
@@ -247,6 +248,8 @@ pub struct Context {
     pub upstreams: UpstreamRepository,
     /// The queues, with their pauses.
     pub queues: QueueRepository,
+    /// The peaks of the backlog.
+    pub backlog_peaks: BacklogPeakRepository,
     /// The live workers.
     pub workers: WorkerRepository,
     /// The results of the dependency checks.
@@ -314,6 +317,7 @@ impl Context {
             schedules: ScheduleLedger::new(&store),
             upstreams: UpstreamRepository::new(&store),
             queues: QueueRepository::new(&store),
+            backlog_peaks: BacklogPeakRepository::new(&store),
             workers: WorkerRepository::new(&store),
             probes: DependencyRepository::new(&store),
             circuits: CircuitBreakers::new(redis)?,

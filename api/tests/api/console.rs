@@ -7,6 +7,7 @@ mod billing;
 mod browser;
 mod deaths;
 mod forms;
+mod history;
 mod jobs;
 mod live;
 mod pages;

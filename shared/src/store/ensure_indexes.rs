@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use super::{
     Store, StoreError, apps::AppRepository, audit::AuditRepository,
+    backlog_peaks::BacklogPeakRepository,
     billing_accounts::BillingAccountRepository, billing_totals::BillingTotalsRepository,
     console_sessions::ConsoleSessionRepository, domains::DomainRepository,
     idempotency::IdempotencyRepository, invitations::InvitationRepository,
@@ -21,6 +22,7 @@ use super::{
 pub async fn ensure_indexes(store: &Arc<Store>) -> Result<(), StoreError> {
     let apps = AppRepository::new(store);
     let audit = AuditRepository::new(store);
+    let backlog_peaks = BacklogPeakRepository::new(store);
     let billing_accounts = BillingAccountRepository::new(store);
     let billing_totals = BillingTotalsRepository::new(store);
     let console_sessions = ConsoleSessionRepository::new(store);
@@ -50,6 +52,7 @@ pub async fn ensure_indexes(store: &Arc<Store>) -> Result<(), StoreError> {
     futures::try_join!(
         apps.ensure_indexes(),
         audit.ensure_indexes(),
+        backlog_peaks.ensure_indexes(),
         billing_accounts.ensure_indexes(),
         billing_totals.ensure_indexes(),
         console_sessions.ensure_indexes(),

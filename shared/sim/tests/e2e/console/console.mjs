@@ -1,5 +1,5 @@
 // The operators' console in a browser. The argument is a JSON object: `origin` of the console, `control` address of the
-// simulators, `token` of an operator, id of a `colleague`, and the tenants: the `failing` one with its `name`, the `demo`, and the
+// simulators, `token` of an operator, id of a `colleague`, number of `discarded` jobs, and the tenants: the `failing` one with its `name`, the `demo`, and the
 // one that the demo has `left` failing.
 import { withBrowser } from "./operator.mjs";
 import { Service } from "./service.mjs";
