@@ -48,6 +48,51 @@ export async function keepsTheFocus(browser, { origin }) {
   await page.context().close();
 }
 
+// A destructive action is confirmed in a dialog by keyboard, and without script on a page of its own.
+export async function asksBeforeItPauses(browser, { origin, service }) {
+  const page = await operatorPage(browser, origin);
+  await page.goto(`${origin}/console/queues`);
+  const posted = [];
+  page.on("request", (request) => {
+    if (request.method() === "POST") {
+      posted.push(request.url());
+    }
+  });
+  const pause = page.getByRole("button", { name: "Pause dns", exact: true });
+  const dialog = page.getByRole("dialog", { name: "Pause the queue: dns?" });
+  await pause.press("Enter");
+  await dialog.waitFor();
+  assert.equal(await focusedText(page), "Keep as it is");
+  await page.keyboard.press("Escape");
+  await dialog.waitFor({ state: "hidden" });
+  assert.equal(await focusedText(page), "Pause dns");
+  assert.deepEqual(posted, []);
+
+  await pause.press("Enter");
+  await page.keyboard.press("Tab");
+  assert.equal(await focusedText(page), "Pause the queue");
+  await page.keyboard.press("Enter");
+  await page.getByText("The queue is paused.").waitFor();
+  assert.equal(posted.length, 1);
+  await page.context().close();
+
+  const plain = await operatorPage(browser, origin, { javaScriptEnabled: false });
+  await plain.goto(`${origin}/console/queues`);
+  await plain.getByRole("button", { name: "Resume dns", exact: true }).click();
+  await plain.getByRole("button", { name: "Pause dns", exact: true }).click();
+  await plain.getByRole("heading", { level: 1, name: "Confirmation" }).waitFor();
+  const { items } = await service.api("GET", "/queues");
+  assert.ok(!items.find(({ name }) => name === "dns").paused);
+  await plain.getByRole("button", { name: "Pause the queue", exact: true }).click();
+  await plain.getByText("The queue is paused.").waitFor();
+  await plain.getByRole("button", { name: "Resume dns", exact: true }).click();
+  await plain.context().close();
+}
+
+function focusedText(page) {
+  return page.evaluate(() => document.activeElement.textContent.trim());
+}
+
 function widths(page) {
   return page.evaluate(() => [document.documentElement.scrollWidth, document.documentElement.clientWidth]);
 }
