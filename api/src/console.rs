@@ -16,6 +16,7 @@ mod pages;
 mod query;
 mod routes;
 mod session;
+mod shared_reads;
 mod sign_in;
 mod sparkline;
 mod submission;
@@ -33,7 +34,7 @@ use axum::{
 };
 
 pub(crate) use self::sign_in::IssuerClient;
-use self::{cookies::Cookies, routes::Routes};
+use self::{cookies::Cookies, routes::Routes, shared_reads::SharedReads};
 use crate::{config::ConsoleConfig, state::SharedState};
 
 /// Maximum size of a form, in bytes. The largest one selects 100 jobs.
@@ -47,6 +48,7 @@ struct Console {
     issuer: IssuerClient,
     cookies: Cookies,
     routes: Routes,
+    shared_reads: SharedReads,
 }
 
 type ConsoleState = Arc<Console>;
@@ -62,6 +64,7 @@ pub(crate) fn router(app: &SharedState, api: &Router<SharedState>) -> Router<Sha
         issuer: issuer.clone(),
         cookies: Cookies::new(config.is_secure),
         routes: Routes::new(api.clone().with_state(app.clone())),
+        shared_reads: SharedReads::default(),
     });
     Router::new()
         .route("/console", get(pages::overview::show))

@@ -14,10 +14,10 @@ mod setup_checks;
 use std::sync::Arc;
 
 use self::{
-    audit_outcomes::AuditOutcomes, audit_seal::AuditSeal, backlog_history::BacklogHistory, backlog_metrics::BacklogMetrics,
-    dependency_checks::DependencyChecks, missing_permissions::MissingPermissions,
-    pause_expiry::PauseExpiry, release_deferred::ReleaseDeferred, schedules::ScheduleRunner,
-    setup_checks::SetupChecks,
+    audit_outcomes::AuditOutcomes, audit_seal::AuditSeal, backlog_history::BacklogHistory,
+    backlog_metrics::BacklogMetrics, dependency_checks::DependencyChecks,
+    missing_permissions::MissingPermissions, pause_expiry::PauseExpiry,
+    release_deferred::ReleaseDeferred, schedules::ScheduleRunner, setup_checks::SetupChecks,
 };
 use crate::{
     context::Context,

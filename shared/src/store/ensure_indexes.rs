@@ -4,18 +4,18 @@ use std::sync::Arc;
 
 use super::{
     Store, StoreError, apps::AppRepository, audit::AuditRepository,
-    backlog_peaks::BacklogPeakRepository,
-    billing_accounts::BillingAccountRepository, billing_totals::BillingTotalsRepository,
-    console_sessions::ConsoleSessionRepository, domains::DomainRepository,
-    idempotency::IdempotencyRepository, invitations::InvitationRepository,
-    invoices::InvoiceRepository, job_operations::JobOperationRepository, jobs::JobRepository,
-    ledger::LedgerRepository, member_imports::MemberImportRepository, members::MemberRepository,
-    partners::PartnerRepository, payouts::PayoutRepository, prices::PriceRepository,
-    report_months::ReportMonthRepository, saved_reports::SavedReportRepository,
-    schedule_ledger::ScheduleLedger, setup_intents::SetupIntentRepository,
-    snapshots::SnapshotRepository, stripe_calls::StripeCallRepository,
-    subscriptions::SubscriptionRepository, tenants::TenantRepository, users::UserRepository,
-    webhook_events::WebhookEventRepository, workers::WorkerRepository,
+    backlog_peaks::BacklogPeakRepository, billing_accounts::BillingAccountRepository,
+    billing_totals::BillingTotalsRepository, console_sessions::ConsoleSessionRepository,
+    domains::DomainRepository, idempotency::IdempotencyRepository,
+    invitations::InvitationRepository, invoices::InvoiceRepository,
+    job_operations::JobOperationRepository, jobs::JobRepository, ledger::LedgerRepository,
+    member_imports::MemberImportRepository, members::MemberRepository, partners::PartnerRepository,
+    payouts::PayoutRepository, prices::PriceRepository, report_months::ReportMonthRepository,
+    saved_reports::SavedReportRepository, schedule_ledger::ScheduleLedger,
+    setup_intents::SetupIntentRepository, snapshots::SnapshotRepository,
+    stripe_calls::StripeCallRepository, subscriptions::SubscriptionRepository,
+    tenants::TenantRepository, users::UserRepository, webhook_events::WebhookEventRepository,
+    workers::WorkerRepository,
 };
 
 /// Creates the missing indexes of every collection. Repeatable, and blocks no other client.

@@ -2,8 +2,8 @@
 
 use bson::{Document, doc};
 use dezky_shared::{
-    queue::backlog_peak::{BacklogPeak, interval_start},
     id::TenantId,
+    queue::backlog_peak::{BacklogPeak, interval_start},
 };
 
 use crate::{
@@ -30,7 +30,9 @@ async fn the_leader_keeps_the_peak_of_each_interval() {
     let sampled = async || peaks.list(since).await.unwrap().pop();
 
     let leader = harness.leader();
-    let peak = until(async || sampled().await, Option::is_some).await.unwrap();
+    let peak = until(async || sampled().await, Option::is_some)
+        .await
+        .unwrap();
     // A former peak of the interval, and a number that the next sample writes again.
     let higher = doc! { "$set": { "due.provisioning": due + 7 }, "$unset": { "discarded": "" } };
     let intervals = store.collection::<Document>("backlog_peaks");

@@ -181,7 +181,12 @@ async fn recorded(app: &TestApp, action: &str) -> usize {
 #[tokio::test]
 async fn every_sign_out_is_recorded_before_its_session_ends_whenever_the_process_dies() {
     let writes: [Kill; 2] = [
-        |proxy, death| proxy.die_at(death, is_command("insert", "audit_events", "console.signOut")),
+        |proxy, death| {
+            proxy.die_at(
+                death,
+                is_command("insert", "audit_events", "console.signOut"),
+            )
+        },
         |proxy, death| {
             let begins = is_command("insert", "audit_events", "console.signOut");
             proxy.die_at(death, is_commit_after(begins));
@@ -197,7 +202,11 @@ async fn every_sign_out_is_recorded_before_its_session_ends_whenever_the_process
         let stolen = browser.clone().get("/console").await;
 
         // The first request ended no session, so that the repetition has one to end.
-        assert_eq!(out.status, StatusCode::SEE_OTHER, "{row} {death:?}: {out:?}");
+        assert_eq!(
+            out.status,
+            StatusCode::SEE_OTHER,
+            "{row} {death:?}: {out:?}"
+        );
         assert_eq!(app.count("console_sessions").await, 0, "{row} {death:?}");
         assert_eq!(stolen.status, StatusCode::SEE_OTHER, "{row} {death:?}");
         // An event that was committed is followed by that of the repetition.
@@ -230,8 +239,7 @@ async fn a_rule_is_added_once_whenever_the_process_dies() {
             ("tenants", "demo"),
             ("revision", page.hidden("revision")),
         ];
-        let form: (&Page, &str, &[(&str, &str)]) =
-            (&page, "/console/flags/beta/add-rule", &fields);
+        let form: (&Page, &str, &[(&str, &str)]) = (&page, "/console/flags/beta/add-rule", &fields);
 
         let answer = submitted_twice(&app, &browser, (kill, death), form).await;
 
@@ -278,14 +286,22 @@ async fn a_bulk_dismissal_starts_once_whenever_the_process_dies() {
         let operation = app.document("job_operations", doc! {}).await;
         let id = operation.get("_id").cloned().unwrap();
         let id: JobOperationId = bson::deserialize_from_bson(id).unwrap();
-        assert_eq!(answer.status, StatusCode::SEE_OTHER, "{row} {death:?}: {answer:?}");
+        assert_eq!(
+            answer.status,
+            StatusCode::SEE_OTHER,
+            "{row} {death:?}: {answer:?}"
+        );
         assert_eq!(answer.location(), format!("/console/operations/{id}"));
         assert_eq!(app.count("job_operations").await, 1, "{row} {death:?}");
         assert_eq!(app.count("job_operation_items").await, 1, "{row} {death:?}");
         let kinds = app.kinds().await.into_iter();
         let started = kinds.filter(|kind| kind == "run_job_operation");
         assert_eq!(started.count(), 1, "{row} {death:?}");
-        assert_eq!(recorded(&app, "jobOperation.create").await, 1, "{row} {death:?}");
+        assert_eq!(
+            recorded(&app, "jobOperation.create").await,
+            1,
+            "{row} {death:?}"
+        );
     });
     join_all(dismissals).await;
 }

@@ -34,7 +34,9 @@ async fn the_backlog_of_the_last_24_hours_is_drawn_with_its_peak_and_last_number
     let page = browser.get("/console").await;
 
     assert!(
-        before.text.contains("takes the first sample within a minute"),
+        before
+            .text
+            .contains("takes the first sample within a minute"),
         "{}",
         before.text
     );

@@ -81,7 +81,9 @@ async fn an_operator_signs_in_and_out_at_a_certified_issuer() {
     let app = app_of(&provider).await;
     let (mut browser, mut pages) = (Browser::new(&app), IssuerPages::new());
 
-    let begun = browser.get("/console/sign-in?return_to=/console/jobs").await;
+    let begun = browser
+        .get("/console/sign-in?return_to=/console/jobs")
+        .await;
     let answer = pages.answer(begun.location()).await;
     let signed_in = browser.get(&answer).await;
     let page = browser.get("/console").await;

@@ -108,9 +108,7 @@ async fn the_contact_of_a_partner_is_changed_without_its_terms() {
 
     let refused = browser.submit(&page, path, &fields("12")).await;
     let retried = browser.get("/console/partners/nordic").await;
-    let saved = browser
-        .submit(&retried, path, &fields("+4512345678"))
-        .await;
+    let saved = browser.submit(&retried, path, &fields("+4512345678")).await;
     let shown = browser.open(saved.location()).await;
 
     assert_eq!(refused.status, StatusCode::UNPROCESSABLE_ENTITY);

@@ -49,9 +49,7 @@ async fn jobs_are_dismissed_once(row: usize, kill: Kill, death: Death) {
     kill(&proxy, death);
     let (action, state) = (JobAction::Dismiss, JobState::Discarded);
     let (id, job) = create(&harness, action, state, &ids, None).await;
-    let dying = harness
-        .worker_through(&proxy, jobs::registry(), 2)
-        .await;
+    let dying = harness.worker_through(&proxy, jobs::registry(), 2).await;
     until(async || proxy.is_cut(), |is_cut| *is_cut).await;
     // Its lease expires.
     let past = clock::earlier(harness.context.store.now(), Duration::from_mins(1));
@@ -73,6 +71,8 @@ async fn jobs_are_dismissed_once(row: usize, kill: Kill, death: Death) {
     assert_eq!(events(&harness).await.len(), 3, "{row} {death:?}");
     assert_eq!(operation(&harness, id).await.done, 3, "{row} {death:?}");
     let items = items(&harness, id).await;
-    let done = items.iter().filter(|item| item.outcome == ItemOutcome::Done);
+    let done = items
+        .iter()
+        .filter(|item| item.outcome == ItemOutcome::Done);
     assert_eq!(done.count(), 3, "{row} {death:?}: {items:#?}");
 }

@@ -51,11 +51,7 @@ impl History {
     }
 
     /// The row of a number. `None` if it was never sampled.
-    fn row(
-        &self,
-        name: String,
-        number: impl Fn(&BacklogPeak) -> Option<i64>,
-    ) -> Option<[Cell; 4]> {
+    fn row(&self, name: String, number: impl Fn(&BacklogPeak) -> Option<i64>) -> Option<[Cell; 4]> {
         let mut course = vec![None; INTERVALS as usize];
         for peak in &self.peaks {
             if let Some(place) = course.get_mut(self.position(peak.start)) {
