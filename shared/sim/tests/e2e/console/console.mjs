@@ -7,14 +7,14 @@ import { Service } from "./service.mjs";
 import { isReadable } from "./accessibility.mjs";
 import { refusesAttacks } from "./attacks.mjs";
 import { repairsFailures } from "./incidents.mjs";
-import { asksBeforeItPauses, keepsTheFocus, worksWithoutScript } from "./navigation.mjs";
+import { asksBeforeItPauses, keepsPagesUpToDate, worksWithoutScript } from "./navigation.mjs";
 
 const world = JSON.parse(process.argv[2]);
 world.service = new Service(world);
 
 await withBrowser(async (browser) => {
   // The repairs come last: what is broken belongs to the pages that are read.
-  for (const part of [worksWithoutScript, keepsTheFocus, asksBeforeItPauses, isReadable, refusesAttacks, repairsFailures]) {
+  for (const part of [worksWithoutScript, keepsPagesUpToDate, asksBeforeItPauses, isReadable, refusesAttacks, repairsFailures]) {
     const start = Date.now();
     await part(browser, world);
     console.log(`${part.name}: ${Date.now() - start} ms`);

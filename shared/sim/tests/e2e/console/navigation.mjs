@@ -26,9 +26,14 @@ export async function worksWithoutScript(browser, { origin }) {
   await page.context().close();
 }
 
+// An open page keeps itself up to date, and stays usable.
+export async function keepsPagesUpToDate(browser, world) {
+  await Promise.all([keepsTheFocus(browser, world), announcesChanges(browser, world)]);
+}
+
 // While a page keeps itself up to date, the focus stays on the button of its row, although the rows get another order and
 // their buttons have one text.
-export async function keepsTheFocus(browser, { origin }) {
+async function keepsTheFocus(browser, { origin }) {
   const page = await operatorPage(browser, origin);
   await page.goto(`${origin}/console/schedules`);
   await page.route(`${origin}/console/schedules`, async (route) => {
@@ -45,6 +50,23 @@ export async function keepsTheFocus(browser, { origin }) {
   const isReversed = (first) => document.querySelector("main button[name=dry_run]").form.action !== first;
   await page.waitForFunction(isReversed, action);
   assert.equal(await page.evaluate(() => document.activeElement.form?.action), action);
+  await page.context().close();
+}
+
+// The live region says the sentence of a page that changed while it was open.
+async function announcesChanges(browser, { origin }) {
+  const page = await operatorPage(browser, origin);
+  const sentence = "7 jobs waiting, 500 discarded.";
+  await page.route(`${origin}/console`, async (route) => {
+    const response = await route.fetch();
+    const text = await response.text();
+    const body = text.replace(/(<p class="sentence">)[^<]*/, `$1${sentence}`);
+    await route.fulfill({ response, body });
+  });
+  const region = page.locator("#live");
+  assert.equal(await region.textContent(), "");
+  await page.waitForFunction((said) => document.getElementById("live").textContent === said, sentence);
+  assert.equal(await page.locator(".sentence").textContent(), sentence);
   await page.context().close();
 }
 
