@@ -1,4 +1,5 @@
-//! Operators' console: pages rendered by the server. A script keeps an open page up to date; no action needs it.
+//! Operators' console: pages rendered by the server. A script keeps an open page up to date, and another
+//! confirms actions in a dialog; no action needs them.
 //!
 //! A page reads and writes through the handlers of the API, in the same process: permissions, validation, idempotency,
 //! rate limits and the audit trail are theirs. What the console adds is the session of a browser: sign-in at the issuer
@@ -15,7 +16,9 @@ mod pages;
 mod query;
 mod routes;
 mod session;
+mod shared_reads;
 mod sign_in;
+mod sparkline;
 mod submission;
 mod table;
 mod text;
@@ -31,7 +34,7 @@ use axum::{
 };
 
 pub(crate) use self::sign_in::IssuerClient;
-use self::{cookies::Cookies, routes::Routes};
+use self::{cookies::Cookies, routes::Routes, shared_reads::SharedReads};
 use crate::{config::ConsoleConfig, state::SharedState};
 
 /// Maximum size of a form, in bytes. The largest one selects 100 jobs.
@@ -45,6 +48,7 @@ struct Console {
     issuer: IssuerClient,
     cookies: Cookies,
     routes: Routes,
+    shared_reads: SharedReads,
 }
 
 type ConsoleState = Arc<Console>;
@@ -60,12 +64,14 @@ pub(crate) fn router(app: &SharedState, api: &Router<SharedState>) -> Router<Sha
         issuer: issuer.clone(),
         cookies: Cookies::new(config.is_secure),
         routes: Routes::new(api.clone().with_state(app.clone())),
+        shared_reads: SharedReads::default(),
     });
     Router::new()
         .route("/console", get(pages::overview::show))
         .route("/console/", get(pages::overview::show))
         .route("/console/style.css", get(async || page::style()))
-        .route("/console/live.js", get(async || page::script()))
+        .route("/console/live.js", get(async || page::live_script()))
+        .route("/console/confirm.js", get(async || page::confirm_script()))
         .route("/console/sign-in", get(sign_in::begin))
         .route("/console/sign-in/callback", get(sign_in::complete))
         .route("/console/sign-out", post(sign_in::sign_out))

@@ -10,6 +10,7 @@ use dezky_shared::{
         allowances::AllowanceRepository,
         apps::AppRepository,
         audit::AuditRepository,
+        backlog_peaks::BacklogPeakRepository,
         billing_accounts::BillingAccountRepository,
         billing_totals::BillingTotalsRepository,
         console_sessions::ConsoleSessionRepository,
@@ -155,6 +156,8 @@ pub struct Repositories {
     pub schedule_ledger: ScheduleLedger,
     /// Queues and whether they are paused.
     pub queues: QueueRepository,
+    /// Peaks of the backlog of the last day.
+    pub backlog_peaks: BacklogPeakRepository,
     /// Workers.
     pub workers: WorkerRepository,
     /// Upstreams and their circuit breakers.
@@ -278,6 +281,7 @@ impl Repositories {
             job_operations: JobOperationRepository::new(store),
             schedule_ledger: ScheduleLedger::new(store),
             queues: QueueRepository::new(store),
+            backlog_peaks: BacklogPeakRepository::new(store),
             workers: WorkerRepository::new(store),
             upstreams: UpstreamRepository::new(store),
             dependencies: DependencyRepository::new(store),

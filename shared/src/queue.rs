@@ -3,6 +3,7 @@
 //! The api enqueues with these types and the worker's engine runs them; neither depends on the other.
 
 pub mod args;
+pub mod backlog_peak;
 pub mod cron;
 pub mod error_code;
 pub mod job;

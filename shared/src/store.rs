@@ -7,6 +7,7 @@
 pub mod allowances;
 pub mod apps;
 pub mod audit;
+pub mod backlog_peaks;
 mod batch_loader;
 pub mod billing_accounts;
 pub mod billing_cursors;

@@ -13,14 +13,14 @@ use dezky_shared::{
     queue::{ready_set::ReadySet, secret_box::EncryptionKeys},
     store::{
         Store, allowances::AllowanceRepository, apps::AppRepository, audit::AuditRepository,
-        billing_accounts::BillingAccountRepository, billing_cursors::BillingCursorRepository,
-        billing_totals::BillingTotalsRepository, dependencies::DependencyRepository,
-        domains::DomainRepository, flags::FlagRepository, invitations::InvitationRepository,
-        invoice_run::InvoiceRunRepository, invoices::InvoiceRepository,
-        job_operations::JobOperationRepository, jobs::JobRepository, ledger::LedgerRepository,
-        member_imports::MemberImportRepository, members::MemberRepository,
-        mfa_reports::MfaReportRepository, partners::PartnerRepository, payouts::PayoutRepository,
-        queues::QueueRepository, report_months::ReportMonthRepository,
+        backlog_peaks::BacklogPeakRepository, billing_accounts::BillingAccountRepository,
+        billing_cursors::BillingCursorRepository, billing_totals::BillingTotalsRepository,
+        dependencies::DependencyRepository, domains::DomainRepository, flags::FlagRepository,
+        invitations::InvitationRepository, invoice_run::InvoiceRunRepository,
+        invoices::InvoiceRepository, job_operations::JobOperationRepository, jobs::JobRepository,
+        ledger::LedgerRepository, member_imports::MemberImportRepository,
+        members::MemberRepository, mfa_reports::MfaReportRepository, partners::PartnerRepository,
+        payouts::PayoutRepository, queues::QueueRepository, report_months::ReportMonthRepository,
         schedule_ledger::ScheduleLedger, setup_intents::SetupIntentRepository,
         snapshots::SnapshotRepository, storage_reports::StorageReportRepository,
         stripe_calls::StripeCallRepository, subscriptions::SubscriptionRepository,
@@ -247,6 +247,8 @@ pub struct Context {
     pub upstreams: UpstreamRepository,
     /// The queues, with their pauses.
     pub queues: QueueRepository,
+    /// The peaks of the backlog.
+    pub backlog_peaks: BacklogPeakRepository,
     /// The live workers.
     pub workers: WorkerRepository,
     /// The results of the dependency checks.
@@ -314,6 +316,7 @@ impl Context {
             schedules: ScheduleLedger::new(&store),
             upstreams: UpstreamRepository::new(&store),
             queues: QueueRepository::new(&store),
+            backlog_peaks: BacklogPeakRepository::new(&store),
             workers: WorkerRepository::new(&store),
             probes: DependencyRepository::new(&store),
             circuits: CircuitBreakers::new(redis)?,

@@ -2,6 +2,7 @@
 
 mod audit_outcomes;
 mod audit_seal;
+mod backlog_history;
 mod backlog_metrics;
 mod dependency_checks;
 mod missing_permissions;
@@ -13,10 +14,10 @@ mod setup_checks;
 use std::sync::Arc;
 
 use self::{
-    audit_outcomes::AuditOutcomes, audit_seal::AuditSeal, backlog_metrics::BacklogMetrics,
-    dependency_checks::DependencyChecks, missing_permissions::MissingPermissions,
-    pause_expiry::PauseExpiry, release_deferred::ReleaseDeferred, schedules::ScheduleRunner,
-    setup_checks::SetupChecks,
+    audit_outcomes::AuditOutcomes, audit_seal::AuditSeal, backlog_history::BacklogHistory,
+    backlog_metrics::BacklogMetrics, dependency_checks::DependencyChecks,
+    missing_permissions::MissingPermissions, pause_expiry::PauseExpiry,
+    release_deferred::ReleaseDeferred, schedules::ScheduleRunner, setup_checks::SetupChecks,
 };
 use crate::{
     context::Context,
@@ -34,6 +35,7 @@ pub(crate) fn all(
         Box::new(ReleaseDeferred::new(ctx, registry, config)),
         Box::new(ScheduleRunner::new(ctx, config)),
         Box::new(BacklogMetrics::new(ctx, &config.times)),
+        Box::new(BacklogHistory::new(ctx, &config.times)),
         Box::new(MissingPermissions::new(ctx, registry, &config.times)),
         Box::new(PauseExpiry::new(ctx, &config.times)),
         Box::new(AuditOutcomes::new(ctx, &config.times)),

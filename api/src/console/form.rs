@@ -2,6 +2,8 @@
 
 use askama::Template;
 
+use super::actions::catalogue::Action;
+
 /// The form of an action. It has the hidden fields that a [`Submission`](super::submission::Submission) checks.
 #[derive(Debug, Template)]
 #[template(path = "console/form.html")]
@@ -10,7 +12,8 @@ pub(super) struct Form {
     pub(super) label: String,
     pub(super) token: String,
     pub(super) key: String,
-    pub(super) is_danger: bool,
+    /// Question to confirm, if the action is destructive.
+    pub(super) question: Option<Question>,
     pub(super) can_dry_run: bool,
     pub(super) fields: Vec<Field>,
 }
@@ -27,6 +30,26 @@ impl Form {
             can_dry_run: true,
             ..self
         }
+    }
+}
+
+/// Question of the dialog that confirms an action. Without scripts, the server asks it on a page of its own.
+#[derive(Debug)]
+pub(super) struct Question {
+    pub(super) text: String,
+    pub(super) warning: &'static str,
+    /// Label of the button that confirms.
+    pub(super) label: &'static str,
+}
+
+impl Question {
+    /// The question whether to run `action` on `target`. `None` if the action is harmless.
+    pub(super) fn new(action: &Action, target: &str) -> Option<Self> {
+        Some(Self {
+            text: format!("{}: {target}?", action.label),
+            warning: action.warning?,
+            label: action.label,
+        })
     }
 }
 

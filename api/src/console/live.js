@@ -36,7 +36,7 @@
     target.focus({ preventScroll: true });
   };
 
-  const works = () => edited || document.hidden || !getSelection().isCollapsed
+  const works = () => edited || document.hidden || !getSelection().isCollapsed || document.querySelector("dialog[open]")
     || document.activeElement?.matches("input, select");
 
   const replace = (text) => {

@@ -12,9 +12,9 @@ use http::{HeaderName, HeaderValue, StatusCode, header};
 
 use super::{
     ConsoleState,
-    actions::catalogue,
+    actions::catalogue::{self, Action},
     failure::Failure,
-    form::Form,
+    form::{Form, Question},
     query::{Parameters, text},
     session::{Session, random},
 };
@@ -103,19 +103,21 @@ impl Frame {
         name: &str,
         label: impl Into<String>,
     ) -> Option<Form> {
-        let action = catalogue::find(resource, name)?;
-        if self.role < action.least_role {
-            return None;
-        }
+        let action = self.action(resource, name)?;
         Some(Form {
             path: format!("/console/{resource}/{id}/{name}"),
             label: label.into(),
             token: self.form_token.clone(),
             key: self.form_key.clone(),
-            is_danger: action.warning.is_some(),
+            question: Question::new(action, id),
             can_dry_run: false,
             fields: Vec::new(),
         })
+    }
+
+    /// The action, if the operator's role has it.
+    pub(super) fn action(&self, resource: &str, name: &str) -> Option<&'static Action> {
+        catalogue::find(resource, name).filter(|action| self.role >= action.least_role)
     }
 
     /// The links of the navigation.
@@ -162,8 +164,13 @@ pub(super) fn style() -> Response {
 }
 
 /// The script that keeps an open page up to date.
-pub(super) fn script() -> Response {
+pub(super) fn live_script() -> Response {
     file("text/javascript; charset=utf-8", include_str!("live.js"))
+}
+
+/// The script that confirms destructive actions in a dialog.
+pub(super) fn confirm_script() -> Response {
+    file("text/javascript; charset=utf-8", include_str!("confirm.js"))
 }
 
 fn file(content_type: &'static str, content: &'static str) -> Response {
@@ -174,7 +181,7 @@ fn file(content_type: &'static str, content: &'static str) -> Response {
     (headers, content).into_response()
 }
 
-/// Middleware: only the stylesheet and the script are loaded, the script reads from the console only, no other page shows
+/// Middleware: only the stylesheet and the scripts are loaded, scripts read from the console only, no other page shows
 /// the console in a frame, and forms are sent to the console only. The issuer is allowed too, because browsers apply `form-action` to redirects, and the form that signs
 /// out is redirected there.
 pub(super) async fn secure(

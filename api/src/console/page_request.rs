@@ -8,10 +8,11 @@ use http::request::Parts;
 use serde::de::DeserializeOwned;
 
 use super::{
-    ConsoleState,
+    Console, ConsoleState,
     failure::Failure,
     page::Frame,
     query::{Parameters, text},
+    routes::parse,
     session::{Rejection, Session},
 };
 
@@ -44,9 +45,18 @@ impl FromRequestParts<ConsoleState> for PageRequest {
 }
 
 impl PageRequest {
-    /// Reads a resource.
+    /// Reads a resource. An open page that only keeps itself up to date shares it with others.
     pub(super) async fn get<T: DeserializeOwned>(&self, path: &str) -> Result<T, Failure> {
-        self.console.routes.get(&self.session, path).await
+        let Console {
+            routes,
+            shared_reads,
+            ..
+        } = &*self.console;
+        if !self.session.is_live {
+            return routes.get(&self.session, path).await;
+        }
+        let response = shared_reads.get(routes, &self.session, path).await?;
+        parse(&response, &self.session)
     }
 
     /// Reads a resource as a CSV file.

@@ -5,7 +5,7 @@ mod command;
 use anyhow::Context as _;
 use axum::{
     Router,
-    body::{Body, to_bytes},
+    body::{Body, Bytes, to_bytes},
     response::Response,
 };
 use http::{Method, Request, header, request};
@@ -38,6 +38,12 @@ impl Routes {
         session: &Session,
         path: &str,
     ) -> Result<T, Failure> {
+        let bytes = self.read(session, path).await?;
+        parse(&bytes, session)
+    }
+
+    /// Reads the response of a resource.
+    pub(super) async fn read(&self, session: &Session, path: &str) -> Result<Bytes, Failure> {
         let request = Request::builder().method(Method::GET).uri(path);
         self.call(session, request, Body::empty()).await
     }
@@ -82,29 +88,26 @@ impl Routes {
         if let Some(etag) = command.if_match {
             request = request.header(header::IF_MATCH, etag.to_string());
         }
-        match &command.body {
-            None => self.call(session, request, Body::empty()).await,
+        let body = match &command.body {
+            None => Body::empty(),
             Some(body) => {
-                let request = request.header(header::CONTENT_TYPE, "application/json");
-                let body = Body::from(body.to_string());
-                self.call(session, request, body).await
+                request = request.header(header::CONTENT_TYPE, "application/json");
+                Body::from(body.to_string())
             }
-        }
+        };
+        let bytes = self.call(session, request, body).await?;
+        parse(&bytes, session)
     }
 
-    async fn call<T: DeserializeOwned>(
+    async fn call(
         &self,
         session: &Session,
         request: request::Builder,
         body: Body,
-    ) -> Result<T, Failure> {
+    ) -> Result<Bytes, Failure> {
         let response = self.respond(session, request, body).await?;
-        let read = async {
-            let bytes = to_bytes(response.into_body(), RESPONSE_LIMIT).await?;
-            serde_json::from_slice(&bytes).context("unexpected form of a response")
-        };
-        let read: anyhow::Result<T> = read.await;
-        read.map_err(|cause| unexpected(cause, &session.request))
+        let read = to_bytes(response.into_body(), RESPONSE_LIMIT).await;
+        read.map_err(|cause| unexpected(cause.into(), &session.request))
     }
 
     /// The successful response of a handler.
@@ -126,4 +129,10 @@ impl Routes {
             Err(Failure::of_response(response))
         }
     }
+}
+
+/// The resource in a response.
+pub(super) fn parse<T: DeserializeOwned>(response: &[u8], session: &Session) -> Result<T, Failure> {
+    let parsed = serde_json::from_slice(response).context("unexpected form of a response");
+    parsed.map_err(|cause| unexpected(cause, &session.request))
 }

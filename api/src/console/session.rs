@@ -45,6 +45,8 @@ pub(super) struct Session {
     pub(super) role: PlatformRole,
     /// Token that a form of this session has.
     pub(super) form_token: String,
+    /// Whether an open page only keeps itself up to date.
+    pub(super) is_live: bool,
     /// Id and origin of the request, for the audit trail.
     pub(super) request: RequestInfo,
 }
@@ -179,8 +181,8 @@ impl FromRequestParts<ConsoleState> for Session {
             return Err(Rejection::Failed(not_an_operator()));
         };
         // An open page that only keeps itself up to date does not prolong the session.
-        let is_of_person = !parts.headers.contains_key(LIVE);
-        if is_of_person && stored.is_seen_stale(now) {
+        let is_live = parts.headers.contains_key(LIVE);
+        if !is_live && stored.is_seen_stale(now) {
             app.db.console_sessions.touch(&stored, now).await?;
         }
         if let Some(memory) = parts.extensions.get::<ResponseMemory>() {
@@ -191,6 +193,7 @@ impl FromRequestParts<ConsoleState> for Session {
             user,
             role,
             form_token: id.form_token(),
+            is_live,
             request: parts.extensions.get().cloned().unwrap_or_default(),
         })
     }

@@ -4,6 +4,7 @@ use askama::Template;
 
 use super::{
     form::Form,
+    sparkline::Sparkline,
     text::{State, Time},
 };
 
@@ -88,6 +89,7 @@ enum Part {
     Time(Time),
     Lines(Vec<String>),
     Form(Form),
+    Sparkline(Sparkline),
 }
 
 impl Part {
@@ -133,6 +135,11 @@ impl Cell {
     pub(super) fn time<'a>(time: impl Into<Option<&'a Time>>) -> Self {
         let time: Option<&Time> = time.into();
         time.map_or_else(Self::default, |time| Part::Time(time.clone()).alone())
+    }
+
+    /// The course of a number.
+    pub(super) fn sparkline(drawing: Sparkline) -> Self {
+        Part::Sparkline(drawing).alone()
     }
 
     /// A list of sentences.

@@ -11,6 +11,7 @@ use dezky_shared::{
         workers::Worker,
     },
 };
+use futures::future::try_join_all;
 use http::StatusCode;
 use mongodb::ClientSession;
 use serde::Serialize;
@@ -85,12 +86,13 @@ async fn list(
     State(app): State<SharedState>,
 ) -> Result<Json<PageOf<QueueView>>, ApiError> {
     let workers = app.db.workers.list().await?;
-    let mut views = Vec::new();
-    for queue in Queue::ALL {
+    let (app, workers) = (&app, &workers);
+    let view = |queue| async move {
         let control = app.db.queues.find(queue).await?;
-        let stats = CachedStats::now(&app, queue, &workers).await?;
-        views.push(stats.view(&control));
-    }
+        let stats = CachedStats::now(app, queue, workers).await?;
+        Ok::<_, ApiError>(stats.view(&control))
+    };
+    let views = try_join_all(Queue::ALL.map(view)).await?;
     Ok(Json(PageOf::single(views)))
 }
 

@@ -14,8 +14,11 @@ use tokio::{
 
 use crate::app::{TestApp, shared_issuer};
 
+/// Origin of a console that no test of this file opens.
+const CONSOLE: &str = "https://console.test";
+
 /// Tokens that the issuer gave to a person who signed in, and a refreshed one.
-#[derive(Deserialize)]
+#[derive(Debug, Deserialize)]
 struct Tokens {
     issuer: String,
     access_token: String,
@@ -23,14 +26,16 @@ struct Tokens {
 }
 
 /// The issuer's process.
-struct OidcProvider {
+#[derive(Debug)]
+pub(crate) struct OidcProvider {
     _directory: tempfile::TempDir,
     _process: Child,
     tokens: Tokens,
 }
 
 impl OidcProvider {
-    async fn start() -> Self {
+    /// Starts an issuer at which a person with these groups signs in, also to the console at this origin.
+    pub(crate) async fn start(groups: &[&str], console: &str) -> Self {
         let tools = spawn_blocking(portal_tools).await.unwrap().unwrap();
         let directory = tempfile::tempdir().unwrap();
         let script = directory.path().join("issuer.mjs");
@@ -38,11 +43,12 @@ impl OidcProvider {
         tools.link_packages(directory.path()).unwrap();
         let person = json!({
             "sub": "00000000-0000-4000-8000-0000000000aa", "email": "ada@people.test", "name": "Ada King",
-            "groups": ["demo"],
+            "groups": groups,
         });
         let mut process = Command::from(tools.openapi.node())
             .arg(script)
             .arg(person.to_string())
+            .arg(console)
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .kill_on_drop(true)
@@ -57,11 +63,16 @@ impl OidcProvider {
             tokens: serde_json::from_str(&line).unwrap(),
         }
     }
+
+    /// The issuer's name, which is its address.
+    pub(crate) fn issuer(&self) -> &str {
+        &self.tokens.issuer
+    }
 }
 
 #[tokio::test]
 async fn tokens_of_a_certified_issuer_are_accepted_with_their_claims() {
-    let provider = OidcProvider::start().await;
+    let provider = OidcProvider::start(&["demo"], CONSOLE).await;
     let tokens = &provider.tokens;
     let app = TestApp::start_with(shared_issuer(), |config| {
         config.auth.issuers.push(IssuerConfig {
@@ -84,7 +95,7 @@ async fn tokens_of_a_certified_issuer_are_accepted_with_their_claims() {
 
 #[tokio::test]
 async fn tokens_of_another_issuer_are_refused() {
-    let provider = OidcProvider::start().await;
+    let provider = OidcProvider::start(&["demo"], CONSOLE).await;
     let app = TestApp::start().await;
 
     let reply = app

@@ -4,23 +4,25 @@ use std::sync::Arc;
 
 use super::{
     Store, StoreError, apps::AppRepository, audit::AuditRepository,
-    billing_accounts::BillingAccountRepository, billing_totals::BillingTotalsRepository,
-    console_sessions::ConsoleSessionRepository, domains::DomainRepository,
-    idempotency::IdempotencyRepository, invitations::InvitationRepository,
-    invoices::InvoiceRepository, job_operations::JobOperationRepository, jobs::JobRepository,
-    ledger::LedgerRepository, member_imports::MemberImportRepository, members::MemberRepository,
-    partners::PartnerRepository, payouts::PayoutRepository, prices::PriceRepository,
-    report_months::ReportMonthRepository, saved_reports::SavedReportRepository,
-    schedule_ledger::ScheduleLedger, setup_intents::SetupIntentRepository,
-    snapshots::SnapshotRepository, stripe_calls::StripeCallRepository,
-    subscriptions::SubscriptionRepository, tenants::TenantRepository, users::UserRepository,
-    webhook_events::WebhookEventRepository, workers::WorkerRepository,
+    backlog_peaks::BacklogPeakRepository, billing_accounts::BillingAccountRepository,
+    billing_totals::BillingTotalsRepository, console_sessions::ConsoleSessionRepository,
+    domains::DomainRepository, idempotency::IdempotencyRepository,
+    invitations::InvitationRepository, invoices::InvoiceRepository,
+    job_operations::JobOperationRepository, jobs::JobRepository, ledger::LedgerRepository,
+    member_imports::MemberImportRepository, members::MemberRepository, partners::PartnerRepository,
+    payouts::PayoutRepository, prices::PriceRepository, report_months::ReportMonthRepository,
+    saved_reports::SavedReportRepository, schedule_ledger::ScheduleLedger,
+    setup_intents::SetupIntentRepository, snapshots::SnapshotRepository,
+    stripe_calls::StripeCallRepository, subscriptions::SubscriptionRepository,
+    tenants::TenantRepository, users::UserRepository, webhook_events::WebhookEventRepository,
+    workers::WorkerRepository,
 };
 
 /// Creates the missing indexes of every collection. Repeatable, and blocks no other client.
 pub async fn ensure_indexes(store: &Arc<Store>) -> Result<(), StoreError> {
     let apps = AppRepository::new(store);
     let audit = AuditRepository::new(store);
+    let backlog_peaks = BacklogPeakRepository::new(store);
     let billing_accounts = BillingAccountRepository::new(store);
     let billing_totals = BillingTotalsRepository::new(store);
     let console_sessions = ConsoleSessionRepository::new(store);
@@ -50,6 +52,7 @@ pub async fn ensure_indexes(store: &Arc<Store>) -> Result<(), StoreError> {
     futures::try_join!(
         apps.ensure_indexes(),
         audit.ensure_indexes(),
+        backlog_peaks.ensure_indexes(),
         billing_accounts.ensure_indexes(),
         billing_totals.ensure_indexes(),
         console_sessions.ensure_indexes(),

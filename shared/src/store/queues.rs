@@ -126,16 +126,10 @@ impl QueueRepository {
 
     /// Statistics of `queue` at `now`.
     pub async fn stats(&self, queue: Queue, now: DateTime) -> Result<QueueStats, StoreError> {
-        let waiting = |when: Document| {
-            doc! {
-                "queue": queue.name(),
-                "state": JobState::Available.name(),
-                // Every lane, so that the index bounds the times.
-                "priority": { "$in": Priority::ALL.map(Bson::from).to_vec() },
-                "runAt": when,
-            }
-        };
-        let (due, later) = (waiting(doc! { "$lte": now }), waiting(doc! { "$gt": now }));
+        let (due, later) = (
+            waiting(queue, doc! { "$lte": now }),
+            waiting(queue, doc! { "$gt": now }),
+        );
         let running = doc! { "queue": queue.name(), "state": JobState::Running.name() };
         let oldest = self
             .jobs
@@ -157,6 +151,12 @@ impl QueueRepository {
         })
     }
 
+    /// Number of due jobs of `queue` at `now`, at most [`COUNT_LIMIT`].
+    pub async fn count_due(&self, queue: Queue, now: DateTime) -> Result<u64, StoreError> {
+        let due = waiting(queue, doc! { "$lte": now });
+        self.count(due, DUE_INDEX).await
+    }
+
     async fn count(&self, filter: Document, index: &str) -> Result<u64, StoreError> {
         self.jobs
             .count_documents(filter)
@@ -164,5 +164,16 @@ impl QueueRepository {
             .max_time(COUNTING)
             .hint(Hint::Name(index.to_owned()))
             .await
+    }
+}
+
+/// Filter of the jobs that wait in a queue, by their due times.
+fn waiting(queue: Queue, due: Document) -> Document {
+    doc! {
+        "queue": queue.name(),
+        "state": JobState::Available.name(),
+        // Every lane, so that the index bounds the times.
+        "priority": { "$in": Priority::ALL.map(Bson::from).to_vec() },
+        "runAt": due,
     }
 }

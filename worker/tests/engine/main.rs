@@ -6,6 +6,7 @@
 )]
 
 mod admission;
+mod backlog_history;
 mod backlog_metrics;
 mod circuit_breakers;
 mod claim;

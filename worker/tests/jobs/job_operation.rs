@@ -1,5 +1,7 @@
 //! Bulk job operations: each item exactly once, across crashes.
 
+mod deaths;
+
 use std::{collections::BTreeSet, time::Duration};
 
 use bson::{Document, doc};

@@ -21,7 +21,7 @@ pub(in crate::console) struct Action {
     notice: &'static str,
 }
 
-static ACTIONS: [Action; 30] = [
+static ACTIONS: [Action; 32] = [
     Action {
         resource: "jobs",
         name: "requeue",
@@ -207,6 +207,15 @@ static ACTIONS: [Action; 30] = [
     },
     Action {
         resource: "partners",
+        name: "contact",
+        least_role: PlatformRole::Admin,
+        warning: None,
+        label: "Save the contact",
+        done: "The contact person of the partner is saved.",
+        notice: "partner-contact-saved",
+    },
+    Action {
+        resource: "partners",
         name: "terminate",
         least_role: PlatformRole::Admin,
         warning: Some("Its team loses access at once. Its tenants stay as they are."),
@@ -269,6 +278,15 @@ static ACTIONS: [Action; 30] = [
         label: "Add the rule",
         done: "The rule is added. It takes effect within five seconds.",
         notice: "flag-rule-added",
+    },
+    Action {
+        resource: "flags",
+        name: "move-rule",
+        least_role: PlatformRole::Admin,
+        warning: None,
+        label: "Move the rule up",
+        done: "The rule comes one place earlier. It takes effect within five seconds.",
+        notice: "flag-rule-moved",
     },
     Action {
         resource: "flags",

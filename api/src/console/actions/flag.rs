@@ -41,13 +41,7 @@ pub(super) async fn command(
         }
         _ => {
             let mut flag = as_shown(console, &path, submission).await?;
-            if name == "add-rule" {
-                let is_first = submission.text("position") == Some("first");
-                let position = if is_first { 0 } else { flag.rules.len() };
-                flag.rules.insert(position, rule(submission));
-            } else {
-                remove(&mut flag.rules, submission.number("rule")?)?;
-            }
+            change(&mut flag.rules, name, submission)?;
             Command::patch(path)
                 .with_body(json!({ "rules": flag.rules }))
                 .on_revision(flag.revision)
@@ -68,11 +62,32 @@ async fn as_shown(console: &Console, path: &str, submission: &Submission) -> Res
     }
 }
 
-fn remove(rules: &mut Vec<Value>, position: i64) -> Result<(), Failure> {
-    let position = usize::try_from(position).ok();
-    let position = position.filter(|position| *position < rules.len());
-    rules.remove(position.ok_or_else(incomplete)?);
+/// Adds the rule in the form, or moves or removes the one that it names.
+fn change(rules: &mut Vec<Value>, name: &str, submission: &Submission) -> Result<(), Failure> {
+    match name {
+        "add-rule" => {
+            let is_first = submission.text("position") == Some("first");
+            let position = if is_first { 0 } else { rules.len() };
+            rules.insert(position, rule(submission));
+        }
+        "move-rule" => {
+            let position = position(rules, submission)?;
+            let before = position.checked_sub(1).ok_or_else(incomplete)?;
+            rules.swap(before, position);
+        }
+        _ => {
+            let position = position(rules, submission)?;
+            rules.remove(position);
+        }
+    }
     Ok(())
+}
+
+/// Position of the rule that the form names.
+fn position(rules: &[Value], submission: &Submission) -> Result<usize, Failure> {
+    let position = usize::try_from(submission.number("rule")?).ok();
+    let position = position.filter(|position| *position < rules.len());
+    position.ok_or_else(incomplete)
 }
 
 /// The rule in a form, with the conditions that are filled in. The API checks them.

@@ -16,6 +16,9 @@ pub(super) fn command(name: &str, slug: &str, submission: &Submission) -> Result
         "update" => Command::patch(path)
             .with_body(terms(submission))
             .on_revision(submission.number("revision")?),
+        "contact" => Command::patch(path)
+            .with_body(json!({ "contactInfo": contact(submission) }))
+            .on_revision(submission.number("revision")?),
         "terminate" => Command::delete(path),
         "restore" => Command::patch(path).with_body(json!({ "status": "active" })),
         "adjust" => Command::post(format!("{path}/ledger")).with_body(json!({
@@ -28,6 +31,15 @@ pub(super) fn command(name: &str, slug: &str, submission: &Submission) -> Result
             "currency": submission.text("currency"),
             "month": submission.text("month"),
         })),
+    })
+}
+
+/// The contact person in a form. An empty field removes the value.
+fn contact(submission: &Submission) -> Value {
+    json!({
+        "name": submission.text("contactName"),
+        "email": submission.text("contactEmail"),
+        "phone": submission.text("contactPhone"),
     })
 }
 

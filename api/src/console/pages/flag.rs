@@ -100,7 +100,7 @@ impl Flag {
         Table::new("Definition", ["Field", "Value"], rows, "None.")
     }
 
-    /// The rules, each with the form that removes it.
+    /// The rules, each with the forms that move and remove it.
     fn rule_table(&self, frame: &Frame) -> Table {
         let row = |(index, rule): (usize, &Rule)| {
             let number = Cell::text((index + 1).to_string());
@@ -115,18 +115,21 @@ impl Flag {
         if !frame.may_write() {
             return table;
         }
-        let remove = |index: usize| -> Vec<Form> {
-            let label = format!("Remove rule {}", index + 1);
-            let form = frame.form("flags", &self.key, "remove-rule", label);
-            let fields = vec![
+        let form = |action: &str, label: String, index: usize| {
+            let form = frame.form("flags", &self.key, action, label)?;
+            Some(form.with_fields(vec![
                 Field::hidden("rule", index.to_string()),
                 self.revision_field(),
-            ];
-            form.map(|form| form.with_fields(fields))
-                .into_iter()
-                .collect()
+            ]))
         };
-        table.with_forms((0..self.rules.len()).map(remove))
+        let forms = |index: usize| -> Vec<Form> {
+            let number = index + 1;
+            let up = form("move-rule", format!("Move rule {number} up"), index);
+            let remove = form("remove-rule", format!("Remove rule {number}"), index);
+            let up = up.filter(|_| index > 0);
+            up.into_iter().chain(remove).collect()
+        };
+        table.with_forms((0..self.rules.len()).map(forms))
     }
 
     /// The forms of the flag as a whole.

@@ -10,7 +10,7 @@ use serde::Deserialize;
 use super::{
     super::{
         failure::Failure,
-        form::Field,
+        form::{Field, Question},
         page::{Frame, respond},
         page_request::PageRequest,
         query::{Parameters, path_with, text},
@@ -153,10 +153,39 @@ struct JobsPage {
     jobs: Vec<JobRow>,
     next: Option<String>,
     stats: JobStats,
+    on_selected: Vec<SelectedAction>,
     /// Fields of an operation on all jobs that match.
     selection: Vec<Field>,
     /// Actions of such an operation, with their labels. Empty if no operation can select these jobs.
     operations: Vec<(&'static str, &'static str)>,
+}
+
+/// An action on the selected jobs.
+#[derive(Debug)]
+struct SelectedAction {
+    name: &'static str,
+    label: &'static str,
+    question: Option<Question>,
+}
+
+impl SelectedAction {
+    /// The actions that the operator's role has.
+    fn all(frame: &Frame) -> Vec<Self> {
+        let action = |(name, label)| {
+            let action = frame.action("jobs", name)?;
+            Some(Self {
+                name,
+                label,
+                question: Question::new(action, "the selected jobs"),
+            })
+        };
+        let actions = [
+            ("requeue", "Requeue"),
+            ("cancel", "Cancel"),
+            ("dismiss", "Dismiss"),
+        ];
+        actions.into_iter().filter_map(action).collect()
+    }
 }
 
 /// Actions that apply to all jobs in a state.
@@ -206,6 +235,7 @@ pub(in crate::console) async fn show(request: PageRequest) -> Result<Response, F
     let selected = current.filter(|_| frame.may_write() && is_selectable);
     let field = |name| Field::hidden(name, request.text(name).unwrap_or_default());
     let page = JobsPage {
+        on_selected: SelectedAction::all(&frame),
         frame,
         chips: STATES.map(chip).into(),
         all: path_with("/console/jobs", &request.parameters, &FILTERS, &[]),

@@ -1,10 +1,13 @@
 //! Overview: what is wrong, in one sentence, and where to look.
 
+mod history;
+
 use std::cmp::Reverse;
 
 use axum::response::Response;
 use serde::Deserialize;
 
+use self::history::History;
 use super::{
     super::{
         failure::Failure,
@@ -49,13 +52,14 @@ impl StoreStatus {
 }
 
 pub(in crate::console) async fn show(request: PageRequest) -> Result<Response, Failure> {
-    let (upstreams, queues, workers, stats, infrastructure, events) = tokio::try_join!(
+    let (upstreams, queues, workers, stats, infrastructure, events, history) = tokio::try_join!(
         request.get::<List<Upstream>>("/upstreams"),
         request.get::<List<Queue>>("/queues"),
         request.get::<List<Worker>>("/workers"),
         request.get::<JobStats>(JOB_STATS),
         request.get::<Infrastructure>("/infrastructure"),
         request.get::<List<Event>>("/audit?limit=10"),
+        History::read(&request.console),
     )?;
     let workers = workers.items.iter().filter(|worker| worker.alive).count();
     let frame = request.frame("/console", "Overview")?;
@@ -65,6 +69,7 @@ pub(in crate::console) async fn show(request: PageRequest) -> Result<Response, F
         .with_link("/console/queues", "Queues")
         .with_link("/console/workers", format!("Live workers: {workers}"))
         .with_table(queue_table(&queues.items))
+        .with_table(history.table())
         .with_table(Table::new(
             "Stores",
             ["Name", "State", "Error"],

@@ -28,7 +28,25 @@ struct Partner {
     contact_info: Contact,
     support_email: Option<String>,
     default_plan: Option<String>,
+    branding: Branding,
     revision: i64,
+}
+
+/// Branding of the partner's portal. Its team changes it.
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Branding {
+    product_name: Option<String>,
+    accent_color: Option<String>,
+    logo_url: Option<String>,
+}
+
+impl Branding {
+    fn cell(&self) -> Cell {
+        let texts = [&self.product_name, &self.accent_color, &self.logo_url];
+        let texts: Vec<&str> = texts.into_iter().flatten().map(String::as_str).collect();
+        Cell::text(texts.join(", "))
+    }
 }
 
 /// A balance of a partner in one currency.
@@ -63,6 +81,7 @@ impl Partner {
             ("Contact", Cell::text(contact.join(", "))),
             ("Support", text(self.support_email.as_deref())),
             ("Plan of new tenants", text(self.default_plan.as_deref())),
+            ("Branding", self.branding.cell()),
         ];
         let rows = rows.map(|(name, cell)| [Cell::text(name), cell]);
         Table::new("Terms", ["Field", "Value"], rows, "None.")
@@ -74,6 +93,8 @@ impl Partner {
         let is_active = self.status.is("active");
         let update = form("update", "Save the terms");
         let update = update.map(|form| form.with_fields(self.fields()));
+        let contact = form("contact", "Save the contact");
+        let contact = contact.map(|form| form.with_fields(self.contact_fields()));
         let payout = form("payout", "Create a payout");
         let payout = payout.map(|form| {
             form.with_fields(vec![
@@ -91,6 +112,7 @@ impl Partner {
         });
         let forms = [
             update,
+            contact,
             payout,
             adjust,
             form("terminate", "Terminate").filter(|_| is_active),
@@ -114,8 +136,24 @@ impl Partner {
                 self.default_plan.as_deref(),
             )
             .with_none(Some("none")),
-            Field::hidden("revision", self.revision.to_string()),
+            self.revision_field(),
         ]
+    }
+
+    /// The fields of the contact person, with their values.
+    fn contact_fields(&self) -> Vec<Field> {
+        let contact = &self.contact_info;
+        vec![
+            Field::text("Contact", "contactName", contact.name.as_deref()),
+            Field::text("E-mail", "contactEmail", contact.email.as_deref()).up_to(254),
+            Field::text("Phone", "contactPhone", contact.phone.as_deref()),
+            self.revision_field(),
+        ]
+    }
+
+    /// The revision that the page shows.
+    fn revision_field(&self) -> Field {
+        Field::hidden("revision", self.revision.to_string())
     }
 }
 

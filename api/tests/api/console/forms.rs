@@ -14,7 +14,7 @@ use crate::app::TestApp;
 const MAX_PAGES: usize = 400;
 
 /// Ends of the addresses of forms that are found at least.
-const FORMS: [&str; 27] = [
+const FORMS: [&str; 28] = [
     "/sign-out",
     "/jobs/selected",
     "/jobs/matching",
@@ -35,6 +35,7 @@ const FORMS: [&str; 27] = [
     "/partners/new/create",
     "/update",
     "/terminate",
+    "/contact",
     "/former/restore",
     "/payout",
     "/adjust",

@@ -1,4 +1,4 @@
-//! The script that keeps an open page up to date.
+//! The scripts: one keeps an open page up to date, the other confirms actions in a dialog.
 
 use bson::doc;
 use dezky_sim::callers::Caller;
@@ -7,18 +7,13 @@ use http::StatusCode;
 use super::browser::{Browser, app};
 
 #[tokio::test]
-async fn the_script_is_of_the_console_itself() {
+async fn the_scripts_are_of_the_console_itself() {
     let app = app().await;
     let mut browser = Browser::signed_in(&app, Caller::Operator).await;
 
     let page = browser.get("/console").await;
-    let script = browser.get("/console/live.js").await;
 
-    assert_eq!(page.text.matches("<script").count(), 1);
-    assert!(
-        page.text
-            .contains(r#"<script src="/console/live.js" defer>"#)
-    );
+    assert_eq!(page.text.matches("<script").count(), 2);
     assert_eq!(
         page.text.matches(r#"role="status""#).count(),
         1,
@@ -29,11 +24,17 @@ async fn the_script_is_of_the_console_itself() {
         policy.contains("script-src 'self'; connect-src 'self';"),
         "{policy}"
     );
-    assert_eq!(script.status, StatusCode::OK);
-    assert_eq!(
-        script.headers["content-type"],
-        "text/javascript; charset=utf-8"
-    );
+    for name in ["live", "confirm"] {
+        let path = format!("/console/{name}.js");
+        let script = browser.get(&path).await;
+        let element = format!(r#"<script src="{path}" defer>"#);
+        assert!(page.text.contains(&element), "{}", page.text);
+        assert_eq!(script.status, StatusCode::OK);
+        assert_eq!(
+            script.headers["content-type"],
+            "text/javascript; charset=utf-8"
+        );
+    }
 }
 
 #[tokio::test]

@@ -88,6 +88,47 @@ async fn a_partner_is_terminated_after_a_confirmation_and_restored() {
 }
 
 #[tokio::test]
+async fn the_contact_of_a_partner_is_changed_without_its_terms() {
+    let app = app().await;
+    app.insert_partner("nordic", "active").await;
+    let support = doc! { "supportEmail": "help@nordic.test" };
+    app.set("partners", doc! { "slug": "nordic" }, support)
+        .await;
+    let mut browser = Browser::signed_in(&app, Caller::Operator).await;
+    let page = browser.get("/console/partners/nordic").await;
+    let path = "/console/partners/nordic/contact";
+    let fields = |phone| {
+        [
+            ("contactName", "Ada King"),
+            ("contactEmail", ""),
+            ("contactPhone", phone),
+            ("revision", page.hidden("revision")),
+        ]
+    };
+
+    let refused = browser.submit(&page, path, &fields("12")).await;
+    let retried = browser.get("/console/partners/nordic").await;
+    let saved = browser.submit(&retried, path, &fields("+4512345678")).await;
+    let shown = browser.open(saved.location()).await;
+
+    assert_eq!(refused.status, StatusCode::UNPROCESSABLE_ENTITY);
+    assert_eq!(
+        saved.location(),
+        "/console/partners/nordic?notice=partner-contact-saved"
+    );
+    assert!(
+        shown.text.contains("Ada King, +4512345678"),
+        "{}",
+        shown.text
+    );
+    let stored = app.document("partners", doc! { "slug": "nordic" }).await;
+    let contact = stored.get_document("contactInfo").unwrap();
+    assert_eq!(contact.get_str("phone").unwrap(), "+4512345678");
+    assert!(contact.get_str("email").is_err());
+    assert_eq!(stored.get_str("supportEmail").unwrap(), "help@nordic.test");
+}
+
+#[tokio::test]
 async fn a_payout_is_requested_for_what_a_partner_is_owed() {
     let app = app().await;
     let partner = app.insert_partner("nordic", "active").await;

@@ -88,6 +88,48 @@ async fn the_rules_of_a_flag_are_changed_one_by_one_and_an_old_page_changes_noth
 }
 
 #[tokio::test]
+async fn a_rule_is_moved_up_once_and_the_first_one_has_no_place_to_go() {
+    let app = app().await;
+    app.create("acme").await;
+    let rule = |tenant: &str| json!({ "tenants": [tenant], "value": true });
+    let rules = json!([rule("demo"), { "percentage": 20, "value": false }, rule("acme")]);
+    let flag = json!({ "key": "beta", "description": "Beta.", "rules": rules });
+    let created = app.operator().post("/flags", flag).await;
+    assert_eq!(created.status, 201, "{created:?}");
+    let mut browser = Browser::signed_in(&app, Caller::Operator).await;
+    let page = browser.get("/console/flags/beta").await;
+    let path = "/console/flags/beta/move-rule";
+    let of_rule = |number, revision| [("rule", number), ("revision", revision)];
+    let revision = page.hidden("revision");
+
+    let mut refused = Vec::new();
+    for number in ["0", "3", "-1", "x"] {
+        let fields = of_rule(number, revision);
+        refused.push(browser.submit(&page, path, &fields).await.status);
+    }
+    let moved = browser.submit(&page, path, &of_rule("2", revision)).await;
+    let other = browser.get("/console/flags/beta").await;
+    let stale = browser.submit(&other, path, &of_rule("2", revision)).await;
+
+    assert!(page.text.contains("Move rule 2 up"), "{}", page.text);
+    assert!(!page.text.contains("Move rule 1 up"), "{}", page.text);
+    assert!(
+        refused.iter().all(StatusCode::is_client_error),
+        "{refused:?}"
+    );
+    assert_eq!(
+        moved.location(),
+        "/console/flags/beta?notice=flag-rule-moved"
+    );
+    assert_eq!(stale.status, StatusCode::PRECONDITION_FAILED);
+    let stored = app.operator().get("/flags/beta").await;
+    assert_eq!(
+        stored.body["rules"],
+        json!([rule("demo"), rule("acme"), { "percentage": 20, "value": false }])
+    );
+}
+
+#[tokio::test]
 async fn a_flag_is_created_turned_off_for_everyone_turned_on_again_and_deleted() {
     let app = app().await;
     let mut browser = Browser::signed_in(&app, Caller::Operator).await;

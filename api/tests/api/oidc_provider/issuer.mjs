@@ -1,4 +1,5 @@
-// A certified OIDC issuer with one client, which signs a person in to it and prints the tokens. Runs until stdin ends.
+// A certified OIDC issuer with two clients, the portal and the console. Signs a person in to the portal, and prints the tokens.
+// Runs until stdin ends. Arguments: the claims of the person as JSON, and the origin of the console.
 import { createServer } from "node:http";
 
 import { Provider } from "oidc-provider";
@@ -10,6 +11,7 @@ console.info = () => {};
 const AUDIENCE = "dezky-portal";
 const REDIRECT_URI = "http://127.0.0.1:1/callback";
 const person = JSON.parse(process.argv[2]);
+const consoleOrigin = process.argv[3];
 
 const server = createServer((request, response) => handle(request, response));
 await new Promise((resolve) => server.listen(0, "127.0.0.1", resolve));
@@ -24,8 +26,18 @@ const provider = new Provider(issuer, {
       grant_types: ["authorization_code", "refresh_token"],
       response_types: ["code"],
     },
+    {
+      client_id: "dezky-operator",
+      token_endpoint_auth_method: "none",
+      redirect_uris: [`${consoleOrigin}/console/sign-in/callback`],
+      post_logout_redirect_uris: [`${consoleOrigin}/console/signed-out`],
+      grant_types: ["authorization_code"],
+      response_types: ["code"],
+    },
   ],
   claims: { email: ["email"], profile: ["name", "groups"] },
+  // As Authentik does by default: the id token has the claims of its scopes.
+  conformIdTokenClaims: false,
   scopes: ["openid", "email", "profile", "offline_access"],
   findAccount: (_, sub) => ({ accountId: sub, claims: () => ({ ...person, sub }) }),
   extraTokenClaims: () => ({ email: person.email, name: person.name, groups: person.groups }),

@@ -1,6 +1,7 @@
 //! Benchmarks of the service: api and worker as processes, with simulated upstreams. Run with `cargo dev bench`.
 
 mod audit;
+mod console;
 mod flags;
 mod growth_report;
 mod invoice_run;
@@ -29,6 +30,7 @@ async fn main() -> ExitCode {
             large_tenant::measure().await;
             members::measure().await
         }
+        Some("console") => console::measure().await,
         Some("reconcile") => reconcile::measure().await,
         Some("recovery") => {
             recovery::measure().await;

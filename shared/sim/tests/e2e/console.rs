@@ -3,12 +3,15 @@
 
 use std::process::Stdio;
 
+use dezky_shared::{id::JobId, queue::job::Job};
 use dezky_sim::{
     callers::{Caller, DEMO_TENANT, FAILING_TENANT},
     demo,
     faults::{Fault, FaultRule},
     tools::browser_tools,
 };
+use futures::TryStreamExt as _;
+use mongodb::bson::doc;
 use reqwest::{Method, StatusCode};
 use serde_json::{Value, json};
 use tempfile::TempDir;
@@ -35,8 +38,11 @@ const NAME: &str = "Globex <img src=x onerror=alert(1)>";
 const DISCARDED: [&str; 12] = [
     "ant", "bee", "cat", "dog", "eel", "fox", "gnu", "hen", "ibis", "jay", "kiwi", "lynx",
 ];
+/// Jobs that the outage leaves discarded in all.
+const OUTAGE: usize = 500;
 
-/// Lets the files service reject spaces, and creates tenants until their jobs are discarded.
+/// Lets the files service reject spaces, creates tenants until their jobs are discarded, and adds the jobs that a long
+/// outage leaves behind.
 async fn break_tenants(stack: &Stack) {
     let rejected = Fault::Status {
         status: 400,
@@ -52,21 +58,53 @@ async fn break_tenants(stack: &Stack) {
     for slug in DISCARDED {
         stack.create(slug).await;
     }
+    let discarded = until_discarded(stack).await;
+    copy(stack, &discarded).await;
+}
+
+/// Waits until the jobs of the failing tenants are discarded: of these, and of that of the demo.
+async fn until_discarded(stack: &Stack) -> Vec<Job> {
     let deadline = Instant::now() + DEADLINE;
-    let path = "/jobs?kind=provision_tenant&state=discarded&limit=100";
+    let jobs = stack.database().await.collection::<Job>("jobs");
     loop {
-        let (_, jobs) = stack.ask(Method::GET, path, None).await;
-        let discarded = jobs["items"].as_array().map_or(0, Vec::len);
-        // The failing tenant, and that of the demo.
-        if discarded == DISCARDED.len() + 2 {
-            return;
+        let found = jobs
+            .find(doc! { "kind": "provision_tenant", "state": "discarded" })
+            .await;
+        let discarded: Vec<Job> = found.unwrap().try_collect().await.unwrap();
+        if discarded.len() == DISCARDED.len() + 2 {
+            return discarded;
         }
         assert!(
             Instant::now() < deadline,
-            "{discarded} jobs are discarded: {jobs:#?}"
+            "{} jobs are discarded: {discarded:#?}",
+            discarded.len()
         );
         tokio::time::sleep(std::time::Duration::from_millis(50)).await;
     }
+}
+
+/// Stores copies of discarded jobs, until there are as many as the outage leaves.
+async fn copy(stack: &Stack, discarded: &[Job]) {
+    let copies = discarded.iter().cycle().take(OUTAGE - discarded.len());
+    let copies = copies.map(|job| Job {
+        id: JobId::new(),
+        ..job.clone()
+    });
+    let jobs = stack.database().await.collection::<Job>("jobs");
+    jobs.insert_many(copies).await.unwrap();
+}
+
+/// Number of discarded jobs that no operator has dealt with, and of those that were requeued.
+async fn left_and_requeued(stack: &Stack) -> [u64; 2] {
+    let jobs = stack.database().await.collection::<Job>("jobs");
+    let discarded = |is_requeued: bool| {
+        let filter = doc! {
+            "kind": "provision_tenant", "state": "discarded", "requeuedTo": { "$exists": is_requeued },
+        };
+        jobs.count_documents(filter).into_future()
+    };
+    let (left, requeued) = tokio::try_join!(discarded(false), discarded(true)).unwrap();
+    [left, requeued]
 }
 
 /// Runs the scripts. Panics with their output if one fails.
@@ -105,12 +143,14 @@ async fn an_operator_works_in_the_console_and_an_attacker_does_not() {
         "token": stack.operator,
         "colleague": colleague["id"],
         "failing": FAILING,
+        "discarded": OUTAGE,
         "name": NAME,
         "demo": DEMO_TENANT,
         "left": FAILING_TENANT,
     }))
     .await;
 
+    assert_eq!(left_and_requeued(&stack).await, [0, OUTAGE as u64]);
     stack.until_status(FAILING, "active").await;
     stack.until_status(FAILING_TENANT, "active").await;
     for slug in DISCARDED {

@@ -4,9 +4,10 @@ use std::collections::BTreeMap;
 
 use bson::doc;
 use futures::TryStreamExt as _;
+use mongodb::options::Hint;
 use serde::Deserialize;
 
-use super::{JobFilter, JobRepository};
+use super::{JobFilter, JobRepository, indexes::KIND_INDEX};
 use crate::{
     queue::job::{JobState, Queue},
     store::{
@@ -78,6 +79,17 @@ impl JobRepository {
             sums.add(count);
         }
         Ok(sums)
+    }
+
+    /// Number of jobs in a state, at most `limit`. Reads keys of the index of kinds only.
+    pub async fn count_in_state(&self, state: JobState, limit: u64) -> Result<u64, StoreError> {
+        let kinds = self.kinds().await?;
+        self.jobs
+            .count_documents(doc! { "kind": { "$in": kinds }, "state": state.name() })
+            .hint(Hint::Name(KIND_INDEX.to_owned()))
+            .limit(limit)
+            .max_time(LISTING)
+            .await
     }
 }
 

@@ -40,7 +40,7 @@ impl Benchmark {
 }
 
 /// The benchmarks, in the order of the document.
-const BENCHMARKS: [Benchmark; 8] = [
+const BENCHMARKS: [Benchmark; 9] = [
     Benchmark::new("engine", "engine"),
     Benchmark::new("turns", "engine"),
     Benchmark::new("service", "service"),
@@ -48,6 +48,7 @@ const BENCHMARKS: [Benchmark; 8] = [
     Benchmark::new("billing", "service"),
     Benchmark::new("reports", "service"),
     Benchmark::new("members", "service"),
+    Benchmark::new("console", "service"),
     Benchmark::new("reconcile", "service"),
 ];
 /// Section with the figures of the last complete run.
@@ -59,8 +60,8 @@ const SECTION: Section = Section {
 
 #[derive(Debug, clap::Args)]
 pub(crate) struct Arguments {
-    /// Run only one benchmark: `engine`, `turns`, `service`, `recovery`, `billing`, `reports`, `members` or `reconcile`. The
-    /// document is then not written.
+    /// Run only one benchmark: `engine`, `turns`, `service`, `recovery`, `billing`, `reports`, `members`, `console` or
+    /// `reconcile`. The document is then not written.
     only: Option<String>,
     /// Measure peers, too, right after the benchmarks that they are compared with: BullMQ with MongoDB, graphile-worker,
     /// pg-boss, and NestJS with BullMQ.

@@ -29,14 +29,27 @@ export async function isReadable(browser, { origin, demo }) {
       }
     }
   }
-  await page.goto(`${origin}/console/tenants/${demo}`);
-  await page.getByRole("button", { name: "Suspend", exact: true }).click();
-  await page.getByRole("button", { name: "Suspend the tenant" }).waitFor();
-  problems.push(...(await barriers(page)));
+  problems.push(...(await confirmations(page, `${origin}/console/tenants/${demo}`)));
   await page.context().close();
   // More than the navigation: the pages of single resources.
   assert.ok(seen.size > found.length + 3, [...seen].join(" "));
   assert.deepEqual([...new Set(problems)], []);
+}
+
+// Violations in the dialog that confirms an action, and on the page that asks in its place without the script.
+async function confirmations(page, address) {
+  const found = [];
+  for (const isAllowed of [true, false]) {
+    if (!isAllowed) {
+      await page.route("**/confirm.js", (route) => route.abort());
+    }
+    await page.goto(address);
+    await page.getByRole("button", { name: "Suspend", exact: true }).click();
+    await page.getByRole("button", { name: "Suspend the tenant" }).waitFor();
+    assert.equal(await page.getByRole("dialog").count(), isAllowed ? 1 : 0);
+    found.push(...(await barriers(page)));
+  }
+  return found;
 }
 
 // Reports errors of scripts, and resources that the content security policy blocks.

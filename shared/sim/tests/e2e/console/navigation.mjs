@@ -26,9 +26,14 @@ export async function worksWithoutScript(browser, { origin }) {
   await page.context().close();
 }
 
+// An open page keeps itself up to date, and stays usable.
+export async function keepsPagesUpToDate(browser, world) {
+  await Promise.all([keepsTheFocus(browser, world), announcesChanges(browser, world)]);
+}
+
 // While a page keeps itself up to date, the focus stays on the button of its row, although the rows get another order and
 // their buttons have one text.
-export async function keepsTheFocus(browser, { origin }) {
+async function keepsTheFocus(browser, { origin }) {
   const page = await operatorPage(browser, origin);
   await page.goto(`${origin}/console/schedules`);
   await page.route(`${origin}/console/schedules`, async (route) => {
@@ -46,6 +51,68 @@ export async function keepsTheFocus(browser, { origin }) {
   await page.waitForFunction(isReversed, action);
   assert.equal(await page.evaluate(() => document.activeElement.form?.action), action);
   await page.context().close();
+}
+
+// The live region says the sentence of a page that changed while it was open.
+async function announcesChanges(browser, { origin }) {
+  const page = await operatorPage(browser, origin);
+  const sentence = "7 jobs waiting, 500 discarded.";
+  await page.route(`${origin}/console`, async (route) => {
+    const response = await route.fetch();
+    const text = await response.text();
+    const body = text.replace(/(<p class="sentence">)[^<]*/, `$1${sentence}`);
+    await route.fulfill({ response, body });
+  });
+  const region = page.locator("#live");
+  assert.equal(await region.textContent(), "");
+  await page.waitForFunction((said) => document.getElementById("live").textContent === said, sentence);
+  assert.equal(await page.locator(".sentence").textContent(), sentence);
+  await page.context().close();
+}
+
+// A destructive action is confirmed in a dialog by keyboard, and without script on a page of its own.
+export async function asksBeforeItPauses(browser, { origin, service }) {
+  const page = await operatorPage(browser, origin);
+  await page.goto(`${origin}/console/queues`);
+  const posted = [];
+  page.on("request", (request) => {
+    if (request.method() === "POST") {
+      posted.push(request.url());
+    }
+  });
+  const pause = page.getByRole("button", { name: "Pause dns", exact: true });
+  const dialog = page.getByRole("dialog", { name: "Pause the queue: dns?" });
+  await pause.press("Enter");
+  await dialog.waitFor();
+  assert.equal(await focusedText(page), "Keep as it is");
+  await page.keyboard.press("Escape");
+  await dialog.waitFor({ state: "hidden" });
+  assert.equal(await focusedText(page), "Pause dns");
+  assert.deepEqual(posted, []);
+
+  await pause.press("Enter");
+  await page.keyboard.press("Tab");
+  assert.equal(await focusedText(page), "Pause the queue");
+  await page.keyboard.press("Enter");
+  await page.getByText("The queue is paused.").waitFor();
+  assert.equal(posted.length, 1);
+  await page.context().close();
+
+  const plain = await operatorPage(browser, origin, { javaScriptEnabled: false });
+  await plain.goto(`${origin}/console/queues`);
+  await plain.getByRole("button", { name: "Resume dns", exact: true }).click();
+  await plain.getByRole("button", { name: "Pause dns", exact: true }).click();
+  await plain.getByRole("heading", { level: 1, name: "Confirmation" }).waitFor();
+  const { items } = await service.api("GET", "/queues");
+  assert.ok(!items.find(({ name }) => name === "dns").paused);
+  await plain.getByRole("button", { name: "Pause the queue", exact: true }).click();
+  await plain.getByText("The queue is paused.").waitFor();
+  await plain.getByRole("button", { name: "Resume dns", exact: true }).click();
+  await plain.context().close();
+}
+
+function focusedText(page) {
+  return page.evaluate(() => document.activeElement.textContent.trim());
 }
 
 function widths(page) {

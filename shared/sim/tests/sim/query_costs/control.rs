@@ -23,6 +23,8 @@ pub(super) async fn measure(costs: &mut Costs<'_>) {
     cost!(costs, ONE, queues.find(Queue::Dns));
     cost!(costs, PAGED, upstreams.list());
     cost!(costs, ONE, upstreams.find(Upstream::Ocis));
+    let now = costs.fixture.now;
+    cost!(costs, PAGED, backlog_peaks.list(now));
     cost!(costs, PAGED, workers.list());
     cost!(costs, PAGED, dependencies.list());
     cost!(costs, ONE, schedule_ledger.state("none"));

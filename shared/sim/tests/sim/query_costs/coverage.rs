@@ -6,7 +6,7 @@ use dezky_sim::workspace;
 
 /// Methods that read nothing, or documents by their ids or by the keys above only: mostly writes.
 const BY_ID: &str = "
-    allowances.add_missing audit.follow_job audit.record audit.record_all billing_accounts.save console_sessions.delete
+    allowances.add_missing audit.follow_job audit.record audit.record_all backlog_peaks.record billing_accounts.save console_sessions.delete
     console_sessions.find console_sessions.insert console_sessions.touch dependencies.retain
     dependencies.set_problems dependencies.upsert domains.grant domains.materialize_conflicts domains.make_primary domains.remove
     domains.reschedule domains.sync_from_tenant flags.bump_revision group_commit.commit group_commit.write

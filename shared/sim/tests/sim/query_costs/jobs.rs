@@ -122,6 +122,7 @@ pub(super) async fn measure(costs: &mut Costs<'_>) {
     cost!(costs, ONE, jobs.find_holder(&job.lock_key));
     let look = NewJob::new(&LookUpMfa { tenant_id: tenant }, "test", now).unwrap();
     cost!(costs, ONE, jobs.find_pending(&look));
+    cost!(costs, PAGED, jobs.count_in_state(JobState::Discarded, 25));
     cost!(costs, COUNTED, jobs.count_ahead(&job, now));
     cost_in_transaction!(costs, TRIED, jobs.release_not_ready(&[tenant], now));
     // Proportional to the tenant's own jobs.
@@ -172,6 +173,7 @@ pub(super) async fn measure(costs: &mut Costs<'_>) {
     }
     for queue in Queue::ALL {
         cost!(costs, STATS, queues.stats(queue, now));
+        cost!(costs, STATS, queues.count_due(queue, now));
     }
     cost!(costs, PAGED, job_operations.list(None, PAGE));
     cost!(costs, ONE, job_operations.find(JobOperationId::new()));
