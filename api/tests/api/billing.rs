@@ -342,15 +342,15 @@ async fn a_price_where_there_was_none_counts_at_once_if_so_configured() {
     let free = app.issue().await;
     let price = |minor: i64| json!({ "priceMinor": minor });
 
-    let bought = app.operator().patch(&path, &price(30_000)).await;
+    let bought = app.operator().patch(&path, price(30_000)).await;
     let after = app.live_subscription().await;
     let invoices = app.state.store.collection::<Invoice>("invoices");
     let ended = invoices.find_one(doc! { "_id": free.id }).await.unwrap();
     let ended = ended.unwrap().period.unwrap();
     let paid = app.issue().await;
     // It is paid for by now: another change of the price counts from the next period.
-    app.operator().patch(&path, &price(0)).await;
-    app.operator().patch(&path, &price(40_000)).await;
+    app.operator().patch(&path, price(0)).await;
+    app.operator().patch(&path, price(40_000)).await;
 
     assert_eq!(bought.status, 202, "{bought:?}");
     assert_eq!(app.jobs().await.pop().unwrap().kind, "invoice_subscription");

@@ -149,12 +149,12 @@ impl Invoice {
 
 /// Whether the lines of a period that begins within another one credit the rest of that.
 fn credits_rest(earlier: (Period, &[InvoiceLine]), later: (Period, &[InvoiceLine])) -> bool {
-    let ((before, charged), (after, lines)) = (earlier, later);
+    let ((before, billed), (after, lines)) = (earlier, later);
     let rest = Period {
         start: after.start,
         end: before.end,
     };
-    let charges = charged.iter().chain(lines).filter_map(|line| {
+    let charges = billed.iter().chain(lines).filter_map(|line| {
         let period = line.period?;
         let is_until_end = period.end == rest.end && period.start < rest.start;
         (line.amount_minor > 0 && is_until_end).then_some((period, line.amount_minor))

@@ -85,7 +85,7 @@ fn assert_refused(name: &str, own: &[(&str, &str)], values: &[(&str, &str)]) {
     }
 }
 
-const OF_BOTH: [(&str, &str); 18] = [
+const OF_BOTH: [(&str, &str); 20] = [
     ("MONGODB_URI", "mongodb://user:hunter2@"),
     (
         "MONGODB_URI",
