@@ -185,7 +185,7 @@ async fn every_sign_out_is_recorded_before_its_session_ends_whenever_the_process
             proxy.die_at(
                 death,
                 is_command("insert", "audit_events", "console.signOut"),
-            )
+            );
         },
         |proxy, death| {
             let begins = is_command("insert", "audit_events", "console.signOut");
