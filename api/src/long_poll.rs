@@ -66,7 +66,7 @@ pub struct Sources {
     pub users: UserRepository,
     /// Partners.
     pub partners: PartnerRepository,
-    /// Members, apps and domains by tenant.
+    /// Members, apps, domains and invoices by tenant.
     pub tenant_resources: TenantResourceChanges,
 }
 

@@ -110,7 +110,7 @@ pub struct Repositories {
     pub users: UserRepository,
     /// Members of tenants: their accounts at the upstreams.
     pub members: MemberRepository,
-    /// Changes of the members, apps and domains of tenants.
+    /// Changes of the members, apps, domains and invoices of tenants.
     pub tenant_resource_changes: TenantResourceChanges,
     /// Imports of members.
     pub member_imports: MemberImportRepository,

@@ -1828,10 +1828,11 @@ export interface paths {
         /**
          * Streams the events of a tenant
          * @description Sends an event `tenant` with the current state of the tenant, and another after every change. The data is the tenant
-         *     as GET returns it. Each later change of a domain is an event `domain`, and for callers who may list them, that of an app
-         *     or a member an event `app` or `member`: with the resource as GET returns it, without the fields that only the response to a write
-         *     has. A member who is removed for good has the status `removed`; an app or domain that is removed has its last event
-         *     before that. `overflow` names a kind of resource of which more than 200 changed at once: read its list again.
+         *     as GET returns it. Each later change of a domain is an event `domain`, and for callers who may list them, that of an app,
+         *     a member or an invoice an event `app`, `member` or `invoice`: with the resource as GET returns it, an invoice as its list
+         *     does, without the fields that only the response to a write has. A member who is removed for good has the status
+         *     `removed`; an app or domain that is removed has its last event before that. `overflow` names a kind of resource of which
+         *     more than 200 changed at once: read its list again.
          *
          *     With `Last-Event-ID`, sends only later changes. Some events may be sent again.
          */
@@ -3307,7 +3308,7 @@ export interface components {
             job: components["schemas"]["JobLink"];
         };
         /** @description Options of a sync. */
-        BillingSyncRequest: {
+        BillingSyncCreate: {
             /**
              * @description Report changes without making them: see `steps[].changes` of the job.
              * @default false
@@ -4039,6 +4040,23 @@ export interface components {
             /** @description Time of voiding. */
             voidedAt?: components["schemas"]["Timestamp"];
         };
+        /** @description A new adjustment. */
+        InvoiceCreate: {
+            /**
+             * Format: uuid
+             * @description Id of a paid invoice that this one corrects.
+             */
+            corrects?: string | null;
+            /**
+             * @description Currency (ISO 4217). Default: that of the corrected invoice, or of the live subscription.
+             * @example DKK
+             */
+            currency?: string | null;
+            /** @description Lines. Their sum is positive, and negative in a correction. */
+            lines: components["schemas"]["InvoiceLineCreate"][];
+            /** @description Reason, which the invoice shows. */
+            reason: string;
+        };
         /** @description Refusal of an invoice by the payment provider. */
         InvoiceIssueError: {
             /** @description Time of the last one. */
@@ -4073,6 +4091,16 @@ export interface components {
             periodEnd?: components["schemas"]["Timestamp"];
             /** @description Start of the billing period. */
             periodStart?: components["schemas"]["Timestamp"];
+        };
+        /** @description Line of a new adjustment. */
+        InvoiceLineCreate: {
+            /**
+             * Format: int64
+             * @description Net amount, in minor units, not 0.
+             */
+            amountMinor: number;
+            /** @description Description. */
+            description: string;
         };
         /**
          * @description Issuer of an invoice.
@@ -4125,7 +4153,7 @@ export interface components {
             job: components["schemas"]["JobLink"];
         };
         /** @description Options of an invoice run. */
-        InvoiceRunRequest: {
+        InvoiceRunCreate: {
             /**
              * @description Report invoices without issuing them: see `steps[].changes` of the job.
              * @default false
@@ -4149,6 +4177,11 @@ export interface components {
          * @enum {string}
          */
         InvoiceStatus: "draft" | "open" | "paid" | "uncollectible" | "void";
+        /** @description Reason for voiding. */
+        InvoiceVoid: {
+            /** @description Reason, which the invoice shows. */
+            reason: string;
+        };
         /** @description A job. */
         Job: {
             /**
@@ -4681,6 +4714,21 @@ export interface components {
              */
             tenantId?: string;
         };
+        /** @description An amount for a partner's ledger. */
+        LedgerEntryCreate: {
+            /**
+             * Format: int64
+             * @description Amount, in minor units, not 0: positive if the partner is owed it.
+             */
+            amountMinor: number;
+            /**
+             * @description Currency (ISO 4217).
+             * @example DKK
+             */
+            currency: string;
+            /** @description Reason, which the partner sees. */
+            reason: string;
+        };
         /**
          * @description Kind of a ledger entry.
          * @enum {string}
@@ -4857,105 +4905,6 @@ export interface components {
              * @example DKK
              */
             currency: string;
-        };
-        /** @description A new adjustment. */
-        NewInvoice: {
-            /**
-             * Format: uuid
-             * @description Id of a paid invoice that this one corrects.
-             */
-            corrects?: string | null;
-            /**
-             * @description Currency (ISO 4217). Default: that of the corrected invoice, or of the live subscription.
-             * @example DKK
-             */
-            currency?: string | null;
-            /** @description Lines. Their sum is positive, and negative in a correction. */
-            lines: components["schemas"]["NewInvoiceLine"][];
-            /** @description Reason, which the invoice shows. */
-            reason: string;
-        };
-        /** @description Line of a new adjustment. */
-        NewInvoiceLine: {
-            /**
-             * Format: int64
-             * @description Net amount, in minor units, not 0.
-             */
-            amountMinor: number;
-            /** @description Description. */
-            description: string;
-        };
-        /** @description An amount for a partner's ledger. */
-        NewLedgerEntry: {
-            /**
-             * Format: int64
-             * @description Amount, in minor units, not 0: positive if the partner is owed it.
-             */
-            amountMinor: number;
-            /**
-             * @description Currency (ISO 4217).
-             * @example DKK
-             */
-            currency: string;
-            /** @description Reason, which the partner sees. */
-            reason: string;
-        };
-        /** @description A new payout. */
-        NewPayout: {
-            /**
-             * @description Currency (ISO 4217).
-             * @example DKK
-             */
-            currency: string;
-            /**
-             * @description Month (UTC), which must be over.
-             * @example 2026-10
-             */
-            month: string;
-            /**
-             * @description Slug of the partner.
-             * @example nordic
-             */
-            partner: string;
-        };
-        /** @description A report to save. */
-        NewSavedReport: {
-            /**
-             * @description Currency (ISO 4217). Default: all.
-             * @example DKK
-             */
-            currency?: string | null;
-            /**
-             * @description First month (UTC). Default: as for the report.
-             * @example 2026-01
-             */
-            from?: string | null;
-            groupBy?: components["schemas"]["ReportGrouping"] | null;
-            /**
-             * Format: int64
-             * @description Number of months up to the current one, instead of `from` and `to`.
-             */
-            last?: number | null;
-            /**
-             * Format: int64
-             * @description Maximum number of rows, in each currency. Default: 50.
-             */
-            limit?: number | null;
-            /** @description Name, unique among the caller's saved reports. */
-            name: string;
-            plan?: components["schemas"]["PlanName"] | null;
-            /** @description Report: `mrr`, `growth`, `cohorts`, `top-customers`, `revenue-by-plan`, `health` or `partner-revenue`. */
-            report: components["schemas"]["ReportName"];
-            /**
-             * @description Order of the rows: a column, with `-` for the largest first. Default: that of the report.
-             * @example -paid
-             */
-            sort?: string | null;
-            /**
-             * @description Last month (UTC). Default: as for the report.
-             * @example 2026-11
-             */
-            to?: string | null;
         };
         /** @description Next invoice of a subscription. */
         NextInvoice: {
@@ -5518,6 +5467,24 @@ export interface components {
             /** @description Time of the last change. */
             updatedAt: components["schemas"]["Timestamp"];
         };
+        /** @description A new payout. */
+        PayoutCreate: {
+            /**
+             * @description Currency (ISO 4217).
+             * @example DKK
+             */
+            currency: string;
+            /**
+             * @description Month (UTC), which must be over.
+             * @example 2026-10
+             */
+            month: string;
+            /**
+             * @description Slug of the partner.
+             * @example nordic
+             */
+            partner: string;
+        };
         /** @description A page of a list. */
         PayoutPage: {
             /** @description Items of the page. */
@@ -5973,6 +5940,45 @@ export interface components {
             to?: string;
             /** @description Time of the last change. */
             updatedAt: components["schemas"]["Timestamp"];
+        };
+        /** @description A report to save. */
+        SavedReportCreate: {
+            /**
+             * @description Currency (ISO 4217). Default: all.
+             * @example DKK
+             */
+            currency?: string | null;
+            /**
+             * @description First month (UTC). Default: as for the report.
+             * @example 2026-01
+             */
+            from?: string | null;
+            groupBy?: components["schemas"]["ReportGrouping"] | null;
+            /**
+             * Format: int64
+             * @description Number of months up to the current one, instead of `from` and `to`.
+             */
+            last?: number | null;
+            /**
+             * Format: int64
+             * @description Maximum number of rows, in each currency. Default: 50.
+             */
+            limit?: number | null;
+            /** @description Name, unique among the caller's saved reports. */
+            name: string;
+            plan?: components["schemas"]["PlanName"] | null;
+            /** @description Report: `mrr`, `growth`, `cohorts`, `top-customers`, `revenue-by-plan`, `health` or `partner-revenue`. */
+            report: components["schemas"]["ReportName"];
+            /**
+             * @description Order of the rows: a column, with `-` for the largest first. Default: that of the report.
+             * @example -paid
+             */
+            sort?: string | null;
+            /**
+             * @description Last month (UTC). Default: as for the report.
+             * @example 2026-11
+             */
+            to?: string | null;
         };
         /** @description A page of a list. */
         SavedReportPage: {
@@ -6683,12 +6689,22 @@ export interface components {
             /** @description Position in the stream, for `Last-Event-ID`. */
             id: string;
         } | {
+            /** @description The resource, as GET returns it. */
+            data: components["schemas"]["Invoice"];
+            /**
+             * @description Name of the event.
+             * @enum {string}
+             */
+            event: "invoice";
+            /** @description Position in the stream, for `Last-Event-ID`. */
+            id: string;
+        } | {
             data: {
                 /**
                  * @description Kind of the resources whose list should be read again.
                  * @enum {string}
                  */
-                parts: "member" | "app" | "domain";
+                parts: "member" | "app" | "domain" | "invoice";
             };
             /**
              * @description Name of the event.
@@ -7388,11 +7404,6 @@ export interface components {
             partner?: components["schemas"]["PartnerOfUser"];
             /** @description Active subscriptions of these tenants, oldest first. */
             subscriptions: components["schemas"]["Subscription"][];
-        };
-        /** @description Reason for voiding. */
-        VoidInvoice: {
-            /** @description Reason, which the invoice shows. */
-            reason: string;
         };
         /** @description An event of the payment provider that was received. Its body is not stored. */
         WebhookEvent: {
@@ -11023,7 +11034,7 @@ export interface operations {
         };
         requestBody: {
             content: {
-                "application/json": components["schemas"]["NewSavedReport"];
+                "application/json": components["schemas"]["SavedReportCreate"];
             };
         };
         responses: {
@@ -13440,7 +13451,7 @@ export interface operations {
         };
         requestBody: {
             content: {
-                "application/json": components["schemas"]["NewLedgerEntry"];
+                "application/json": components["schemas"]["LedgerEntryCreate"];
             };
         };
         responses: {
@@ -13922,7 +13933,7 @@ export interface operations {
         };
         requestBody: {
             content: {
-                "application/json": components["schemas"]["NewPayout"];
+                "application/json": components["schemas"]["PayoutCreate"];
             };
         };
         responses: {
@@ -15173,7 +15184,7 @@ export interface operations {
         };
         requestBody: {
             content: {
-                "application/json": components["schemas"]["NewSavedReport"];
+                "application/json": components["schemas"]["SavedReportCreate"];
             };
         };
         responses: {
@@ -18173,7 +18184,7 @@ export interface operations {
         };
         requestBody?: {
             content: {
-                "application/json": components["schemas"]["InvoiceRunRequest"];
+                "application/json": components["schemas"]["InvoiceRunCreate"];
             };
         };
         responses: {
@@ -18284,7 +18295,7 @@ export interface operations {
         };
         requestBody?: {
             content: {
-                "application/json": components["schemas"]["BillingSyncRequest"];
+                "application/json": components["schemas"]["BillingSyncCreate"];
             };
         };
         responses: {
@@ -19428,7 +19439,7 @@ export interface operations {
         };
         requestBody: {
             content: {
-                "application/json": components["schemas"]["NewInvoice"];
+                "application/json": components["schemas"]["InvoiceCreate"];
             };
         };
         responses: {
@@ -19951,7 +19962,7 @@ export interface operations {
         };
         requestBody: {
             content: {
-                "application/json": components["schemas"]["VoidInvoice"];
+                "application/json": components["schemas"]["InvoiceVoid"];
             };
         };
         responses: {

@@ -4,7 +4,7 @@
 //! intermediate states and costs no memory. A stream waits as long polling does: the change feed reads MongoDB once a
 //! second for all streams of the process, and an idle stream sends only heartbeats.
 //!
-//! The stream of a tenant also has an event for each member, app and domain that changes (`events/resources.rs`).
+//! The stream of a tenant also has an event for each member, app, domain and invoice that changes (`events/resources.rs`).
 //!
 //! Permissions are checked with every read. A stream also subscribes to its caller, the caller's partner and the
 //! tenant, so that it ends within about a second after a permission was revoked.
@@ -68,10 +68,11 @@ async fn of_job(
 /// Streams the events of a tenant
 ///
 /// Sends an event `tenant` with the current state of the tenant, and another after every change. The data is the tenant
-/// as GET returns it. Each later change of a domain is an event `domain`, and for callers who may list them, that of an app
-/// or a member an event `app` or `member`: with the resource as GET returns it, without the fields that only the response to a write
-/// has. A member who is removed for good has the status `removed`; an app or domain that is removed has its last event
-/// before that. `overflow` names a kind of resource of which more than 200 changed at once: read its list again.
+/// as GET returns it. Each later change of a domain is an event `domain`, and for callers who may list them, that of an app,
+/// a member or an invoice an event `app`, `member` or `invoice`: with the resource as GET returns it, an invoice as its list
+/// does, without the fields that only the response to a write has. A member who is removed for good has the status
+/// `removed`; an app or domain that is removed has its last event before that. `overflow` names a kind of resource of which
+/// more than 200 changed at once: read its list again.
 ///
 /// With `Last-Event-ID`, sends only later changes. Some events may be sent again.
 #[utoipa::path(

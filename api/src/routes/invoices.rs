@@ -19,8 +19,10 @@ use http::{StatusCode, header};
 use utoipa::IntoParams;
 use utoipa_axum::{router::OpenApiRouter, routes};
 
-pub(super) use self::actions::{Payment, PaymentRequest};
-use self::view::InvoiceView;
+pub(super) use self::{
+    actions::{Payment, PaymentRequest},
+    view::InvoiceView,
+};
 use crate::{
     error::{ApiError, ProblemCode},
     etag::ETag,

@@ -224,7 +224,7 @@ async fn find(app: &AppState, slug: &str) -> Result<Partner, ApiError> {
 /// An amount for a partner's ledger.
 #[derive(Debug, Deserialize, ToSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
-#[schema(as = NewLedgerEntry)]
+#[schema(as = LedgerEntryCreate)]
 struct AdjustRequest {
     /// Currency (ISO 4217).
     #[schema(pattern = "^[A-Z]{3}$", example = "DKK")]

@@ -10,6 +10,7 @@ mod forms;
 mod history;
 mod jobs;
 mod live;
+mod markup;
 mod oidc_provider;
 mod pages;
 mod partners;

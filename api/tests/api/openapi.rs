@@ -15,6 +15,17 @@ const METHODS: [Method; 5] = [
     Method::PATCH,
     Method::DELETE,
 ];
+/// Endings of the names of request bodies, after the noun of the resource.
+const BODIES: [&str; 8] = [
+    "Create",
+    "Evaluation",
+    "Patch",
+    "Payment",
+    "Reconcile",
+    "Set",
+    "Update",
+    "Void",
+];
 
 #[tokio::test]
 async fn the_router_serves_exactly_the_documented_methods() {
@@ -100,6 +111,23 @@ async fn every_operation_has_a_unique_descriptive_id() {
         assert!(seen.insert(id), "{method} {path}: {id} is not unique");
         assert!(id.contains(char::is_uppercase), "{method} {path}: {id}");
     }
+}
+
+#[test]
+fn the_schema_of_a_body_is_named_by_the_resource_and_then_the_change() {
+    let document = dezky_api::document();
+    let mut checked = 0;
+
+    for (method, path, operation) in operations(&document) {
+        let body = &operation["requestBody"]["content"]["application/json"]["schema"]["$ref"];
+        let Some(name) = body.as_str().and_then(|name| name.rsplit('/').next()) else {
+            continue;
+        };
+        let is_named = BODIES.iter().any(|change| name.ends_with(*change));
+        assert!(is_named, "{method} {path}: {name}");
+        checked += 1;
+    }
+    assert!(checked > 40, "{checked}");
 }
 
 #[tokio::test]

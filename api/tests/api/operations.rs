@@ -6,6 +6,8 @@ use bson::doc;
 use dezky_shared::{
     id::{JobId, WorkerId},
     platform::clock,
+    queue::{error_code::ErrorCode, job::JobFailure},
+    store::to_bson,
 };
 use dezky_sim::callers::Caller;
 use serde_json::{Value, json};
@@ -279,6 +281,39 @@ async fn worker_and_pause_details_are_shown_to_operators_only() {
     assert_eq!(running[0]["code"], "running");
     assert!(running[0]["since"].is_string() && running[0]["worker"].is_null());
     assert_eq!(running[1]["worker"], "one");
+}
+
+#[tokio::test]
+async fn the_explanation_of_a_discarded_job_names_the_error_the_upstream_and_the_party() {
+    let app = TestApp::with_demo().await;
+    let job = app.first_job().await;
+    let error = JobFailure::permanent(ErrorCode::DomainInvalid, "x:Domain rejected");
+    let error = to_bson(&error).unwrap();
+    let step = doc! { "name": "stalwart", "state": "error", "attempts": 1, "error": &error };
+    let ended = doc! { "state": "discarded", "error": error, "steps": [step], "finishedAt": app.state.store.now() };
+    app.set_job(job, ended).await;
+
+    let explained = app.owner().get(format!("/jobs/{job}/explain")).await;
+
+    let reason = &explained.body["reasons"][0];
+    assert_eq!(
+        [
+            &reason["code"],
+            &reason["upstream"],
+            &reason["error"]["code"],
+            &reason["error"]["class"],
+            &reason["responsible"],
+        ],
+        [
+            "final",
+            "stalwart",
+            "domain_invalid",
+            "user_action",
+            "customer"
+        ]
+    );
+    let message = reason["message"].as_str().unwrap();
+    assert!(message.contains("It is not retried"), "{message}");
 }
 
 #[tokio::test]

@@ -108,6 +108,12 @@ impl Caller {
     }
 }
 
+/// Address of the operators' console of the API at `api`. Opened in a browser, it leads to the page of the simulated issuer,
+/// where one click on a caller signs in.
+pub fn console_address(api: &str) -> String {
+    format!("{api}/console")
+}
+
 #[derive(Debug, Deserialize)]
 struct Signed {
     token: String,

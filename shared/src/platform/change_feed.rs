@@ -16,7 +16,7 @@ use crate::{
 pub enum DocumentChange {
     /// A tenant, or one of its resources.
     Tenant(TenantId),
-    /// The members, apps and domains of a tenant. Announced as a change of the tenant.
+    /// The members, apps, domains and invoices of a tenant. Announced as a change of the tenant.
     TenantResources(TenantId),
     /// A job.
     Job(JobId),

@@ -12,7 +12,8 @@ use serde::Deserialize;
 
 use super::{
     Store, StoreError, index::index, lenient::skip_undecodable,
-    linearizable::find_one_linearizable, page::newest_page, to_bson, versioned::versioned,
+    linearizable::find_one_linearizable, page::newest_page, tenant_resource_changes::changes_index,
+    to_bson, versioned::versioned,
 };
 use crate::{
     billing::period::Period,
@@ -128,6 +129,7 @@ impl InvoiceRepository {
             index(doc! { "subscriptionId": 1, "status": 1, "isOverdue": 1 }),
             due,
             unsent,
+            changes_index(),
         ];
         self.invoices.create_indexes(indexes).await?;
         Ok(())

@@ -1,4 +1,4 @@
-//! Changes of the resources of tenants: members, apps and domains, by the time of their last change.
+//! Changes of the resources of tenants: members, apps, domains and invoices, by the time of their last change.
 //!
 //! A watcher compares the latest change of each tenant, and then reads the resources that changed. The time is read before the
 //! commit, so a resource may appear shortly after others with a later time.
@@ -14,7 +14,7 @@ use mongodb::{
 use serde::de::DeserializeOwned;
 
 use super::{Store, StoreError, lenient::take_decodable};
-use crate::{app::App, domain::Domain, id::TenantId, member::Member};
+use crate::{app::App, domain::Domain, id::TenantId, invoice::Invoice, member::Member};
 
 /// Index of a collection by tenant and time of the last change.
 pub const CHANGES_INDEX: &str = "changes";
@@ -28,12 +28,13 @@ pub(super) fn changes_index() -> IndexModel {
         .build()
 }
 
-/// Members, apps and domains of all tenants, as one repository.
+/// Members, apps, domains and invoices of all tenants, as one repository.
 #[derive(Debug, Clone)]
 pub struct TenantResourceChanges {
     members: Collection<Member>,
     apps: Collection<App>,
     domains: Collection<Domain>,
+    invoices: Collection<Invoice>,
 }
 
 impl TenantResourceChanges {
@@ -43,6 +44,7 @@ impl TenantResourceChanges {
             members: store.collection("members"),
             apps: store.collection("apps"),
             domains: store.collection("domains"),
+            invoices: store.collection("invoices"),
         }
     }
 
@@ -51,13 +53,15 @@ impl TenantResourceChanges {
         &self,
         tenants: &[TenantId],
     ) -> Result<HashMap<TenantId, DateTime>, StoreError> {
-        let (members, apps, domains) = futures::try_join!(
+        let (members, apps, domains, invoices) = futures::try_join!(
             latest_in(&self.members, tenants),
             latest_in(&self.apps, tenants),
             latest_in(&self.domains, tenants),
+            latest_in(&self.invoices, tenants),
         )?;
         let mut latest: HashMap<TenantId, DateTime> = HashMap::new();
-        for (tenant, at) in members.into_iter().chain(apps).chain(domains) {
+        let found = members.into_iter().chain(apps).chain(domains);
+        for (tenant, at) in found.chain(invoices) {
             let known = latest.entry(tenant).or_insert(at);
             *known = at.max(*known);
         }
@@ -92,6 +96,16 @@ impl TenantResourceChanges {
         limit: i64,
     ) -> Result<Vec<Domain>, StoreError> {
         changed_since(&self.domains, tenant, since, limit).await
+    }
+
+    /// As [`members_since`](Self::members_since), of invoices.
+    pub async fn invoices_since(
+        &self,
+        tenant: TenantId,
+        since: DateTime,
+        limit: i64,
+    ) -> Result<Vec<Invoice>, StoreError> {
+        changed_since(&self.invoices, tenant, since, limit).await
     }
 }
 

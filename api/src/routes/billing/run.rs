@@ -29,7 +29,7 @@ const MAX_RELEASED: u32 = 1_000;
 /// Options of an invoice run.
 #[derive(Debug, Default, Deserialize, ToSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields, default)]
-#[schema(as = InvoiceRunRequest)]
+#[schema(as = InvoiceRunCreate)]
 pub(super) struct RunRequest {
     /// Report invoices without issuing them: see `steps[].changes` of the job.
     dry_run: bool,

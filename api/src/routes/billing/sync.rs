@@ -26,7 +26,7 @@ use crate::{
 /// Options of a sync.
 #[derive(Debug, Default, Deserialize, ToSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields, default)]
-#[schema(as = BillingSyncRequest)]
+#[schema(as = BillingSyncCreate)]
 pub(super) struct SyncOptions {
     /// Report changes without making them: see `steps[].changes` of the job.
     dry_run: bool,

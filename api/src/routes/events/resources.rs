@@ -1,4 +1,5 @@
-//! Events of a tenant's resources: members, apps and domains that changed, each with the resource as GET returns it.
+//! Events of a tenant's resources: members, apps, domains and invoices that changed, each with the resource as GET returns
+//! it. An invoice is as in its list: the link of its page grants access without a sign-in.
 //!
 //! They are found by the time of their last change, which a transaction reads before it commits. Each read therefore
 //! begins [`SETTLING`] before the latest known change, and a read that found something is repeated once that time is over.
@@ -19,6 +20,7 @@ use crate::{
     routes::{
         apps::AppView,
         domains::DomainView,
+        invoices::InvoiceView,
         members::{TenantUserView, views_of},
     },
     state::AppState,
@@ -64,6 +66,8 @@ pub(super) struct Scope<'a> {
     pub(super) tenant_slug: &'a str,
     /// Whether the caller may read members and apps.
     pub(super) is_private: bool,
+    /// Whether the caller may read invoices.
+    pub(super) is_billing: bool,
     /// Revision of the tenant, for the ids of events.
     pub(super) tenant_revision: i64,
 }
@@ -166,8 +170,17 @@ impl ResourceFeed {
                 changed.push(ResourceChange::new("member", id, revision, at, &view)?);
             }
         }
+        if scope.is_billing {
+            for invoice in found.invoices_since(tenant, since, MAX_CHANGED).await? {
+                let (id, revision, at) =
+                    (invoice.id.to_string(), invoice.revision, invoice.updated_at);
+                let view = InvoiceView::from(invoice);
+                changed.push(ResourceChange::new("invoice", id, revision, at, &view)?);
+            }
+        }
         let limit = usize::try_from(MAX_CHANGED).unwrap_or(usize::MAX);
-        let overflows = ["domain", "app", "member"].into_iter().filter(|name| {
+        let kinds = ["domain", "app", "member", "invoice"];
+        let overflows = kinds.into_iter().filter(|name| {
             let of_kind = changed.iter().filter(|change| change.name == *name);
             of_kind.count() >= limit
         });

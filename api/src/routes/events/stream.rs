@@ -194,7 +194,7 @@ impl EventStream {
         let snapshot = reading.await?;
         let mut changed = Vec::new();
         if let (Some(resources), Some(tenant)) = (&mut self.resources, &snapshot.resources) {
-            if resources.tenant.is_private && !tenant.is_private {
+            if tenant.is_narrower_than(&resources.tenant) {
                 return Err(ProblemCode::Forbidden.into());
             }
             resources.tenant = tenant.clone();

@@ -10,7 +10,7 @@ use dezky_shared::{
 use super::{event, position::Position, resources::Scope};
 use crate::{
     error::ApiError,
-    extract::{Caller, Permission as _, ReadPrivate},
+    extract::{Caller, Permission as _, ReadBilling, ReadPrivate},
     routes::{
         jobs::{JobView, still_visible_job},
         tenants::TenantView,
@@ -45,7 +45,9 @@ pub(super) struct StreamedTenant {
     id: TenantId,
     slug: String,
     /// Whether the caller may read members and apps.
-    pub(super) is_private: bool,
+    is_private: bool,
+    /// Whether the caller may read invoices.
+    is_billing: bool,
 }
 
 impl StreamedTenant {
@@ -54,8 +56,14 @@ impl StreamedTenant {
             tenant: self.id,
             tenant_slug: &self.slug,
             is_private: self.is_private,
+            is_billing: self.is_billing,
             tenant_revision: tenant_revision.unwrap_or(0),
         }
+    }
+
+    /// Whether the caller may no longer read resources that could be read `before`.
+    pub(super) fn is_narrower_than(&self, before: &Self) -> bool {
+        before.is_private && !self.is_private || before.is_billing && !self.is_billing
     }
 }
 
@@ -114,6 +122,7 @@ impl Topic {
                     id,
                     slug: tenant.slug.clone(),
                     is_private: ReadPrivate::allows(caller, &tenant),
+                    is_billing: ReadBilling::allows(caller, &tenant),
                 };
                 let view = TenantView::shown_to(caller, tenant);
                 Snapshot {

@@ -30,7 +30,7 @@ use crate::{
 /// Reason for voiding.
 #[derive(Debug, Deserialize, ToSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
-#[schema(as = VoidInvoice)]
+#[schema(as = InvoiceVoid)]
 pub(super) struct VoidRequest {
     /// Reason, which the invoice shows.
     #[schema(min_length = 1, max_length = 120)]

@@ -26,7 +26,7 @@ use crate::{
 /// A new adjustment.
 #[derive(Debug, Deserialize, ToSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
-#[schema(as = NewInvoice)]
+#[schema(as = InvoiceCreate)]
 pub(super) struct CreateRequest {
     /// Lines. Their sum is positive, and negative in a correction.
     #[schema(value_type = Vec<LineRequest>, min_items = 1, max_items = 50)]
@@ -45,7 +45,7 @@ pub(super) struct CreateRequest {
 /// Line of a new adjustment.
 #[derive(Debug, Deserialize, ToSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
-#[schema(as = NewInvoiceLine)]
+#[schema(as = InvoiceLineCreate)]
 pub(super) struct LineRequest {
     /// Description.
     #[schema(min_length = 1, max_length = 120)]

@@ -19,7 +19,7 @@ use crate::{timestamp::Timestamp, views::JobLink};
 #[derive(Debug, Clone, Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 #[schema(as = Invoice)]
-pub(super) struct InvoiceView {
+pub(in crate::routes) struct InvoiceView {
     /// Id.
     #[schema(format = Uuid)]
     id: String,

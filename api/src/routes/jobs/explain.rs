@@ -131,6 +131,7 @@ fn view(reason: Reason<'_>, job: &Job, caller: &Caller) -> ReasonView {
     match reason {
         Reason::Final { at, .. } => {
             view.since = at.map(Timestamp::from);
+            view.upstream = failed_upstream(job);
             view.add_error(job, is_operator);
         }
         Reason::Running { lease, steps, .. } => {
@@ -195,6 +196,14 @@ fn view(reason: Reason<'_>, job: &Job, caller: &Caller) -> ReasonView {
         Reason::NoWorker | Reason::KindUnknown | Reason::Next => {}
     }
     view
+}
+
+/// Upstream of the step whose error ended the job.
+fn failed_upstream(job: &Job) -> Option<Upstream> {
+    let error = job.error.as_ref()?;
+    let mut steps = job.steps.iter();
+    let failed = steps.find(|step| step.error.as_ref() == Some(error))?;
+    Upstream::of_step(&failed.name)
 }
 
 impl ReasonView {

@@ -29,7 +29,7 @@ use crate::{
 /// A new payout.
 #[derive(Debug, Deserialize, ToSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
-#[schema(as = NewPayout)]
+#[schema(as = PayoutCreate)]
 pub(super) struct CreateRequest {
     /// Slug of the partner.
     #[schema(min_length = 3, max_length = 40, example = "nordic")]

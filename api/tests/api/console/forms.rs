@@ -110,8 +110,8 @@ fn links(page: &Page) -> Vec<String> {
         .collect()
 }
 
-/// All forms of all pages that links lead to, and of the confirmations, by their addresses.
-async fn all_forms(browser: &mut Browser<'_>) -> BTreeMap<String, Vec<Form>> {
+/// All pages that links lead to, by their addresses.
+pub(super) async fn all_pages(browser: &mut Browser<'_>) -> BTreeMap<String, Page> {
     let mut pages: BTreeMap<String, Page> = BTreeMap::new();
     let mut queue = VecDeque::from(["/console".to_owned()]);
     while let Some(path) = queue.pop_front() {
@@ -124,6 +124,12 @@ async fn all_forms(browser: &mut Browser<'_>) -> BTreeMap<String, Vec<Form>> {
         pages.insert(path, page);
         assert!(pages.len() < MAX_PAGES, "{:?}", pages.keys());
     }
+    pages
+}
+
+/// All forms of all pages, and of the confirmations, by their addresses.
+async fn all_forms(browser: &mut Browser<'_>) -> BTreeMap<String, Vec<Form>> {
+    let pages = all_pages(browser).await;
     let mut found: BTreeMap<String, Vec<Form>> = BTreeMap::new();
     for page in pages.values() {
         for form in forms(page) {
@@ -147,7 +153,7 @@ async fn all_forms(browser: &mut Browser<'_>) -> BTreeMap<String, Vec<Form>> {
 }
 
 /// An app whose pages have forms of all kinds.
-async fn app_with_forms() -> TestApp {
+pub(super) async fn app_with_forms() -> TestApp {
     let app = app().await;
     let partner = app.with_partner("owner").await;
     app.add_payout(partner, 700).await;

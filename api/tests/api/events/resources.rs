@@ -1,4 +1,4 @@
-//! Events of the members, apps and domains of a tenant.
+//! Events of the members, apps, domains and invoices of a tenant.
 
 use std::time::Duration;
 
@@ -97,6 +97,34 @@ async fn a_plain_member_receives_the_events_of_domains_alone() {
     assert_eq!(
         (next.name.as_str(), &next.data["name"]),
         ("domain", &json!("shop.test"))
+    );
+}
+
+#[tokio::test]
+async fn an_invoice_is_an_event_for_those_who_may_list_invoices() {
+    let app = TestApp::with_demo().await;
+    app.with_partner("read-only").await;
+    let mut of_owner = Events::open(&app, STREAM, Caller::Owner).await;
+    let mut of_staff = Events::open(&app, STREAM, Caller::Partner).await;
+    of_owner.next().await.unwrap();
+    of_staff.next().await.unwrap();
+
+    let lines = json!([{ "description": "Setup", "amountMinor": 100 }]);
+    let new = json!({ "lines": lines, "reason": "New", "currency": "DKK" });
+    let id = id_of(&app.operator().post("/tenants/demo/invoices", new).await);
+    let created = of_owner.next_named("invoice").await;
+    let ada = create_member(&app, "ada").await;
+
+    let listed = app.owner().get("/tenants/demo/invoices").await.body["items"][0].clone();
+    assert_eq!((&created.data, &created.data["id"]), (&listed, &json!(id)));
+    // An invoice would have come first.
+    let mut next = of_staff.next().await.unwrap();
+    while next.name == "tenant" {
+        next = of_staff.next().await.unwrap();
+    }
+    assert_eq!(
+        (next.name.as_str(), &next.data["id"]),
+        ("member", &json!(ada))
     );
 }
 

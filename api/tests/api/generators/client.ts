@@ -66,6 +66,8 @@ export function changed(event: Schemas["TenantEvent"]): string {
       return event.data.clientId;
     case "domain":
       return event.data.unicodeName;
+    case "invoice":
+      return event.data.currency;
     case "overflow":
       return event.data.parts;
   }

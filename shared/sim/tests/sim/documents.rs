@@ -280,6 +280,22 @@ fn every_panel_named_in_a_document_exists_on_the_dashboard() {
 }
 
 #[test]
+fn every_panel_of_the_dashboard_has_a_description() {
+    let dashboard = read(Path::new(".ops/grafana-dashboard.json"));
+    let dashboard: serde_json::Value = serde_json::from_str(&dashboard).unwrap();
+    let panels = dashboard["panels"].as_array().unwrap().iter();
+    let panels: Vec<_> = panels.filter(|panel| panel["type"] != "row").collect();
+
+    let problems = panels
+        .iter()
+        .filter(|panel| panel["description"].as_str().is_none_or(str::is_empty));
+    let problems: Vec<String> = problems.map(|panel| panel["title"].to_string()).collect();
+
+    assert_none(&problems);
+    assert!(panels.len() > 20, "{} panels", panels.len());
+}
+
+#[test]
 fn a_code_span_is_a_path_only_if_it_looks_like_one() {
     let top = BTreeSet::from(["api".to_owned(), ".ops".to_owned()]);
     let path = |span| repository_path(span, Path::new("worker/README.md"), &top);

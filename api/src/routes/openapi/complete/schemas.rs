@@ -32,6 +32,7 @@ const STREAMED: [(&str, &[(&str, &str)]); 2] = [
             ("member", "TenantUser"),
             ("app", "App"),
             ("domain", "Domain"),
+            ("invoice", "Invoice"),
         ],
     ),
 ];
@@ -211,7 +212,7 @@ fn events_schema(events: &[(&str, &str)]) -> Value {
 fn overflow() -> Value {
     let kinds = json!({
         "type": "string",
-        "enum": ["member", "app", "domain"],
+        "enum": ["member", "app", "domain", "invoice"],
         "description": "Kind of the resources whose list should be read again.",
     });
     json!({

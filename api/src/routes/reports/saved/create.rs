@@ -26,7 +26,7 @@ use crate::{
 /// A report to save.
 #[derive(Debug, Deserialize, ToSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
-#[schema(as = NewSavedReport)]
+#[schema(as = SavedReportCreate)]
 pub(super) struct CreateRequest {
     /// Name, unique among the caller's saved reports.
     #[schema(min_length = 1, max_length = 120)]

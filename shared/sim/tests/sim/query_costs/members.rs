@@ -58,7 +58,7 @@ pub(super) async fn measure(costs: &mut Costs<'_>) {
     cost!(costs, PAGED, members.list_excluded_from_space(crowded));
     let watched = &fixture.tenant_ids[..25];
     // A key of each tenant in each collection.
-    cost!(costs, 3 * PAGED, tenant_resource_changes.latest(watched));
+    cost!(costs, 4 * PAGED, tenant_resource_changes.latest(watched));
     cost!(costs, PAGED, tenant_resource_changes.latest(&[crowded]));
     let since = bson::DateTime::from_millis(0);
     cost!(
@@ -75,6 +75,11 @@ pub(super) async fn measure(costs: &mut Costs<'_>) {
         costs,
         PAGED,
         tenant_resource_changes.domains_since(crowded, since, PAGE)
+    );
+    cost!(
+        costs,
+        PAGED,
+        tenant_resource_changes.invoices_since(crowded, since, PAGE)
     );
     cost_in_transaction!(
         costs,
