@@ -5,7 +5,7 @@ use std::process::Stdio;
 
 use dezky_shared::{id::JobId, queue::job::Job};
 use dezky_sim::{
-    callers::{Caller, DEMO_TENANT, FAILING_TENANT},
+    callers::{Caller, DEMO_TENANT, FAILING_TENANT, console_address},
     demo,
     faults::{Fault, FaultRule},
     tools::browser_tools,
@@ -139,6 +139,7 @@ async fn an_operator_works_in_the_console_and_an_attacker_does_not() {
 
     run(&json!({
         "origin": stack.url,
+        "printed": console_address(&stack.url),
         "control": control,
         "token": stack.operator,
         "colleague": colleague["id"],

@@ -11,14 +11,11 @@ mod upstreams;
 use dezky_sim::{demo, workspace};
 
 pub(crate) use self::pictures::pictures;
-use self::stack::Stack;
+use self::{stack::Stack, summary::summary};
 use crate::{
     instance::{Claim, Running},
     interrupted,
 };
-
-/// Validity of the printed tokens, in hours.
-const HOURS: u32 = 12;
 
 pub(crate) async fn up(check: bool) -> anyhow::Result<()> {
     with_stack(async |stack, claim| run(stack, claim, check).await).await?;
@@ -72,6 +69,6 @@ async fn run(stack: &mut Stack, claim: &mut Claim, check: bool) -> anyhow::Resul
     if let Err(error) = demo {
         println!("  not complete: {error:#}");
     }
-    summary::print(&addresses, HOURS).await?;
+    println!("{}", summary(&addresses.api, &addresses.shown));
     Err(stack.first_end().await)
 }

@@ -1,4 +1,4 @@
-// The navigation without script: each page is reached by its link, and is no wider than the window.
+// The sign-in, and the navigation without script: each page is reached by its link, and is no wider than the window.
 import assert from "node:assert/strict";
 
 import { navigation, operatorPage, sections } from "./operator.mjs";
@@ -7,6 +7,18 @@ const WINDOWS = [
   { width: 360, height: 740 },
   { width: 1440, height: 900 },
 ];
+
+// A new browser that opens the printed address is signed in by its first click, on a page of the issuer.
+export async function signsInWithOneClick(browser, { origin, printed }) {
+  const context = await browser.newContext();
+  const page = await context.newPage();
+  await page.goto(printed);
+  assert.notEqual(new URL(page.url()).origin, new URL(origin).origin);
+  await page.getByRole("button", { name: "operator", exact: true }).click();
+  await page.getByRole("button", { name: "Sign out" }).waitFor();
+  assert.equal(page.url(), printed);
+  await context.close();
+}
 
 export async function worksWithoutScript(browser, { origin }) {
   const page = await operatorPage(browser, origin, { javaScriptEnabled: false });

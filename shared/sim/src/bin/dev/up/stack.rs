@@ -12,6 +12,7 @@ use dezky_shared::{
     store::MongoConfig,
 };
 use dezky_sim::{
+    callers::console_address,
     issuer::APPLICATIONS,
     ports::Port,
     process::{Process, Program},
@@ -154,7 +155,7 @@ impl Stack {
         let mut shown = vec![("API", format!("{0} (documentation: {0}/docs)", url(api)))];
         shown.push((
             "Console",
-            format!("{}/console (sign in as `operator`)", url(api)),
+            format!("{} (sign in as `operator`)", console_address(&url(api))),
         ));
         shown.extend(upstreams.shown);
         shown.extend([
