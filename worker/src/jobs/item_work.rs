@@ -8,6 +8,9 @@
 //! Whether some items are in their desired state can only be found out by calls. They are processed in a *pass*, in the
 //! order of their keys, whose position is stored between attempts. A failure of one item does not stop the pass: it is
 //! stored with the position, and fails the step at the end of the pass.
+//!
+//! Stored items that are read page by page are processed in a *scan*, which follows the pass: while it is incomplete, its
+//! position says that the pass is complete.
 
 use dezky_shared::{
     queue::{error_code::ErrorCode, job::Progress},
@@ -40,21 +43,35 @@ pub(super) struct ItemWork<'a> {
     has_advanced: bool,
     /// Whether items are left for another attempt.
     unfinished: bool,
-    /// Whether an earlier attempt began the pass.
+    /// Whether an earlier attempt began the pass or the scan.
     resumed: bool,
     /// The key of the last item of the pass that is done, while the pass is incomplete.
     last_key: Option<i64>,
+    /// The position of the scan, while it is incomplete.
+    scan: Option<Scan>,
 }
 
-/// The position of a pass, as stored in the progress.
+/// The position of a pass and of the scan after it, as stored in the progress.
 #[derive(Serialize, Deserialize)]
 struct Position {
-    /// Digest of the state that the pass converges to: a job of another state may have undone its work. Settings that no
-    /// upstream holds do not count, so that saving them does not start the pass over.
+    /// Digest of the state that the work converges to: a job of another state may have undone it. Settings that no
+    /// upstream holds do not count, so that saving them does not start the work over.
     desired: Option<String>,
-    last_key: i64,
+    #[serde(default)]
+    last_key: Option<i64>,
+    #[serde(default)]
+    scan: Option<Scan>,
     /// The failure that was captured up to here.
     failure: Option<StoredFailure>,
+}
+
+/// The position of a scan.
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+pub(super) struct Scan {
+    /// The id of the last item that is done, if any.
+    pub(super) last_id: Option<String>,
+    /// Number of items that are done.
+    done: usize,
 }
 
 /// The items that are processed now, for the progress.
@@ -74,8 +91,10 @@ impl<'a> ItemWork<'a> {
         let position = cursor
             .and_then(|cursor| serde_json::from_str::<Position>(cursor).ok())
             .filter(|position| position.desired == desired(run));
-        let last_key = position.as_ref().map(|position| position.last_key);
-        let failure = position.and_then(|position| position.failure);
+        let resumed = position.is_some();
+        let (last_key, scan, failure) = position.map_or((None, None, None), |position| {
+            (position.last_key, position.scan, position.failure)
+        });
         Self {
             run,
             changes: Vec::new(),
@@ -84,8 +103,9 @@ impl<'a> ItemWork<'a> {
             phase: Phase::default(),
             has_advanced: false,
             unfinished: false,
-            resumed: last_key.is_some(),
+            resumed,
             last_key,
+            scan,
         }
     }
 
@@ -121,6 +141,11 @@ impl<'a> ItemWork<'a> {
         self.last_key.is_some()
     }
 
+    /// Whether an earlier attempt completed the pass, and this one continues the scan after it.
+    pub(super) fn continues_scan(&self) -> bool {
+        self.scan.is_some() && !self.continues_pass()
+    }
+
     /// Whether an item has failed, in this attempt or earlier in the pass.
     pub(super) fn has_failures(&self) -> bool {
         self.failures.first().is_some()
@@ -129,6 +154,7 @@ impl<'a> ItemWork<'a> {
     /// Abandons the pass: another attempt begins anew.
     pub(super) fn start_over(&mut self) {
         self.last_key = None;
+        self.scan = None;
         self.unfinished = true;
     }
 
@@ -204,6 +230,34 @@ impl<'a> ItemWork<'a> {
             _ => Some(keys[done - 1]),
         };
         failed.map_or(Ok(()), |error| Err(self.after_progress(error.into())))
+    }
+
+    /// Begins a scan, or continues that of an earlier attempt. Returns its position.
+    pub(super) fn begin_scan(&mut self) -> Scan {
+        self.scan.get_or_insert_default().clone()
+    }
+
+    /// Counts the items of a page of the scan as done, up to that with the id `last_id`. There are `total` items, as far as is
+    /// known.
+    pub(super) fn scanned(
+        &mut self,
+        note: &'static str,
+        items: usize,
+        last_id: String,
+        total: usize,
+    ) {
+        let done = self.scan.take().unwrap_or_default().done;
+        self.begin(note, done, total.max(done + items));
+        self.advance(items);
+        self.scan = Some(Scan {
+            last_id: Some(last_id),
+            done: done + items,
+        });
+    }
+
+    /// Ends a scan that is complete.
+    pub(super) fn end_scan(&mut self) {
+        self.scan = None;
     }
 
     /// Returns the number of the first items that are done, captured failures included, and the failure that ended the
@@ -293,14 +347,19 @@ impl<'a> ItemWork<'a> {
             done: count(self.phase.done),
             total: count(self.phase.total),
             note: self.phase.note.to_owned(),
-            cursor: self.last_key.and_then(|last_key| self.cursor(last_key)),
+            cursor: self.cursor(),
         }
     }
 
-    fn cursor(&self, last_key: i64) -> Option<String> {
+    /// The position to store. `None` if neither a pass nor a scan is incomplete.
+    fn cursor(&self) -> Option<String> {
+        if self.last_key.is_none() && self.scan.is_none() {
+            return None;
+        }
         let position = Position {
             desired: desired(self.run),
-            last_key,
+            last_key: self.last_key,
+            scan: self.scan.clone(),
             failure: self.failures.stored(),
         };
         serde_json::to_string(&position).ok()

@@ -1,6 +1,7 @@
 //! Apps, from the enqueued job to a sign-in of an OIDC client.
 
 mod drift;
+mod openid_client;
 mod provision;
 mod removal;
 mod secrets;

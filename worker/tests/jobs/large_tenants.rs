@@ -5,8 +5,9 @@ use std::time::Duration;
 use dezky_shared::{
     member::{AccountOrigin, FilesAccount, Member, MemberStatus},
     queue::job::{Job, JobState, Progress, StepState},
-    tenant::{ConditionStatus, Tenant, TenantStatus},
+    tenant::{ConditionStatus, PerUpstream, ProvisioningState, Tenant, TenantStatus},
     upstream::Upstream,
+    user::Role,
 };
 use dezky_sim::{
     authentik::User,
@@ -43,6 +44,22 @@ impl World {
             .stalwart
             .take_time(Duration::from_millis(400));
         tenant
+    }
+
+    /// Adds the documents of suspended members who have no account at any upstream, which is their desired state.
+    async fn add_members_without_accounts(&self, tenant: &Tenant, members: usize) {
+        let store = &self.harness.context.store;
+        let now = store.now();
+        let documents = (0..members).map(|number| {
+            let email = format!("m{number}@acme.test");
+            let mut member = Member::new(tenant.id, &email, "Ada King", Role::Member, None, now);
+            member.status = MemberStatus::Suspended;
+            member.provisioning_status = PerUpstream::all(ProvisioningState::Ok);
+            member
+        });
+        let documents: Vec<Member> = documents.collect();
+        let stored = store.collection::<Member>("members");
+        stored.insert_many(documents).await.unwrap();
     }
 
     fn active_members(&self) -> usize {
@@ -237,5 +254,35 @@ async fn many_suspended_members_leave_the_space_across_attempts_of_which_none_is
     assert_eq!(world.space(&tenant).unwrap().grants.len(), 1);
     let removals = files.server.effects.count("remove_permission");
     assert_eq!(removals, MEMBERS, "each once");
+    world.stop().await;
+}
+
+/// An attempt has time for one page of them. The only one who differs comes last.
+#[tokio::test(flavor = "multi_thread")]
+async fn the_members_of_a_large_tenant_are_compared_across_attempts() {
+    const MEMBERS: usize = 1_001;
+    let world = World::start_with(|_, times| times.yield_after = Duration::ZERO).await;
+    let tenant = world.active_tenant("acme", &["acme.test"]).await;
+    world.add_members_without_accounts(&tenant, MEMBERS).await;
+    let ada = world.provisioned_member(&tenant, "ada").await;
+    let authentik = &world.upstreams.authentik;
+    let pk = world.user(&ada.email).pk;
+    authentik.change(|state| state.users.get_mut(&pk).unwrap().groups.clear());
+
+    let job = world.reconcile(tenant.id).await;
+    let progress = world.until_continued(&job, Upstream::Authentik).await;
+    let job = world.completed(&job).await;
+    world.until_idle().await;
+    let group = authentik.group_named("acme").unwrap();
+    let repaired = authentik.members(group.id);
+    // Each attempt of a suspension has time for one part: the sign-out, or a page of the comparison that follows it.
+    let suspension = world.completed(&world.suspend(tenant.id).await).await;
+
+    assert_eq!(&*progress.note, "members compared");
+    assert!(progress.done >= 500, "{progress:?}");
+    assert!(job.snoozes > 1 && suspension.snoozes > 1, "{job:#?}");
+    assert_eq!((job.attempt, suspension.attempt), (1, 1));
+    assert_eq!(repaired, ["ada@acme.test"]);
+    assert!(!world.user(&ada.email).is_active);
     world.stop().await;
 }

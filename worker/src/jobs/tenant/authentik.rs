@@ -93,8 +93,7 @@ async fn provision(
             _ => freeze(run, client, tenant, members, &mut work).await?,
         }
         if !work.is_unfinished() {
-            let differing = repair(run, tenant, &listed).await?;
-            work.changes.extend(differing);
+            repair(run, tenant, &listed, &mut work).await?;
         }
     }
     work.finish(converged_reason(desired_state))
@@ -223,6 +222,10 @@ async fn freeze(
     let (mut frozen, open): (Vec<User>, Vec<User>) =
         blocked.partition(|user| !user.is_active && user.is_frozen_by(freeze));
 
+    if work.continues_scan() && (open.is_empty() || work.has_failures()) {
+        // An earlier attempt has blocked them and ended their sessions.
+        return Ok(());
+    }
     if !work.continues_pass() {
         work.begin("members suspended", frozen.len(), frozen.len() + open.len());
         let freezing = async |user| client.freeze_user(user, freeze, run.mode).await;

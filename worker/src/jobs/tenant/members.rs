@@ -24,7 +24,7 @@ use dezky_upstreams::clients::{
 
 use super::applies;
 use crate::{
-    jobs::member::desired_mailbox,
+    jobs::{item_work::ItemWork, member::desired_mailbox},
     steps::{StepContext, StepFailure},
 };
 
@@ -57,6 +57,15 @@ impl Listed {
             Self::Accounts(_) => Upstream::Authentik,
             Self::Mailboxes(_) => Upstream::Stalwart,
             Self::Space(_) => Upstream::Ocis,
+        }
+    }
+
+    /// Number of accounts.
+    fn count(&self) -> usize {
+        match self {
+            Self::Accounts(users) => users.len(),
+            Self::Mailboxes(accounts) => accounts.len(),
+            Self::Space(members) => members.count(),
         }
     }
 
@@ -141,18 +150,23 @@ fn mailbox_differs(
 }
 
 /// Enqueues the provisioning of every member that differs from what the upstream lists, or whose last attempt there failed:
-/// its job may have been cancelled or discarded. Returns the changes.
+/// its job may have been cancelled or discarded. Without time for all members, the next attempt goes on after the last page.
 ///
 /// A member that waits for an upstream has a job already.
 pub(super) async fn repair(
     run: &StepContext,
     tenant: &Tenant,
     listed: &Listed,
-) -> Result<Vec<String>, StepFailure> {
+    work: &mut ItemWork<'_>,
+) -> Result<(), StepFailure> {
     let plan = run.ctx.allowances.of_plan(tenant.plan).await?;
-    let mut changes = Vec::new();
-    let mut after: Option<MemberId> = None;
-    while let Some(page) = next_page(run, tenant, &mut after).await? {
+    let last_id = work.begin_scan().last_id;
+    let mut after: Option<MemberId> = last_id.and_then(|id| id.parse().ok());
+    while work.has_time() {
+        let Some(page) = next_page(run, tenant, &mut after).await? else {
+            work.end_scan();
+            return Ok(());
+        };
         let now = run.ctx.store.now();
         let differing =
             page.iter().filter(
@@ -163,16 +177,23 @@ pub(super) async fn repair(
                 },
             );
         let differing: Vec<&Member> = differing.collect();
-        changes.extend(
-            differing
-                .iter()
-                .map(|member| format!("member {} differs", member.email)),
-        );
+        let changes = differing.iter();
+        let changes = changes.map(|member| format!("member {} differs", member.email));
+        work.changes.extend(changes);
         if applies(run.mode) {
             enqueue(run, &differing).await?;
         }
+        if let Some(last) = page.last() {
+            work.scanned(
+                "members compared",
+                page.len(),
+                last.id.to_string(),
+                listed.count(),
+            );
+        }
     }
-    Ok(changes)
+    work.leave_rest();
+    Ok(())
 }
 
 /// The next members of the tenant by id, after those up to `after`. `None` after the last.

@@ -175,8 +175,7 @@ impl SpaceStep<'_> {
         };
         self.exclude_members(space, &listed, work).await?;
         if !work.is_unfinished() {
-            let repaired = members::repair(self.run, self.tenant, &Listed::Space(listed)).await?;
-            work.changes.extend(repaired);
+            members::repair(self.run, self.tenant, &Listed::Space(listed), work).await?;
         }
         Ok(())
     }

@@ -109,8 +109,7 @@ async fn provision(
     }
     let accounts = set_access(run, client, &served, desired_state, &mut work).await?;
     if !work.is_unfinished() {
-        let differing = repair(run, tenant, &Listed::mailboxes(accounts)).await?;
-        work.changes.extend(differing);
+        repair(run, tenant, &Listed::mailboxes(accounts), &mut work).await?;
     }
     work.finish(converged_reason(desired_state))
 }

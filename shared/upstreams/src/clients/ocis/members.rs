@@ -32,6 +32,11 @@ struct Permission {
 }
 
 impl SpaceMembers {
+    /// Number of members.
+    pub fn count(&self) -> usize {
+        self.value.len()
+    }
+
     /// Whether the user is a member, whatever the role.
     pub fn contains(&self, user_id: &str) -> bool {
         self.of(user_id).is_some()
