@@ -147,6 +147,10 @@ async fn routes_match_the_table(part: usize) {
                 call = call.idempotency_key(&JobId::new().to_string());
             }
 
+            if route.ends_with("{name}/resume") {
+                let pause = path.replace("/resume", "/pause");
+                app.operator().post(&pause, json!({})).await;
+            }
             let before = app.count("audit_events").await;
             // Event streams do not end, so that the body is not read.
             let status = call.clone().open().await.status();

@@ -251,7 +251,8 @@ async fn a_rule_is_added_once_whenever_the_process_dies() {
         };
         assert_eq!(answer.status, expected, "{row} {death:?}: {answer:?}");
         let stored = app.operator().get("/flags/beta").await;
-        let rules = json!([{ "tenants": ["demo"], "value": true }]);
+        let demo = app.tenant("demo").await.id;
+        let rules = json!([{ "tenants": [demo], "value": true }]);
         assert_eq!(stored.body["rules"], rules, "{row} {death:?}");
         assert_eq!(recorded(&app, "flag.update").await, 1, "{row} {death:?}");
     });

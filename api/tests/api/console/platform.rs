@@ -1,6 +1,7 @@
 //! Flags, partners, storage, and what a role that only reads sees.
 
 use bson::{DateTime, doc};
+use dezky_shared::id::TenantId;
 use dezky_sim::callers::Caller;
 use http::StatusCode;
 use serde_json::json;
@@ -91,8 +92,9 @@ async fn the_rules_of_a_flag_are_changed_one_by_one_and_an_old_page_changes_noth
 async fn a_rule_is_moved_up_once_and_the_first_one_has_no_place_to_go() {
     let app = app().await;
     app.create("acme").await;
-    let rule = |tenant: &str| json!({ "tenants": [tenant], "value": true });
-    let rules = json!([rule("demo"), { "percentage": 20, "value": false }, rule("acme")]);
+    let rule = |tenant: TenantId| json!({ "tenants": [tenant], "value": true });
+    let [demo, acme] = [app.tenant("demo").await.id, app.tenant("acme").await.id];
+    let rules = json!([rule(demo), { "percentage": 20, "value": false }, rule(acme)]);
     let flag = json!({ "key": "beta", "description": "Beta.", "rules": rules });
     let created = app.operator().post("/flags", flag).await;
     assert_eq!(created.status, 201, "{created:?}");
@@ -125,7 +127,7 @@ async fn a_rule_is_moved_up_once_and_the_first_one_has_no_place_to_go() {
     let stored = app.operator().get("/flags/beta").await;
     assert_eq!(
         stored.body["rules"],
-        json!([rule("demo"), rule("acme"), { "percentage": 20, "value": false }])
+        json!([rule(demo), rule(acme), { "percentage": 20, "value": false }])
     );
 }
 
