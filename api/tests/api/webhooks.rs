@@ -1,11 +1,14 @@
 //! Webhooks of the payment provider: what is signed is stored once and by name, and all else is refused without a trace.
 
+use std::time::Duration;
+
 use bson::{Document, doc};
 use dezky_api::config::{Limit, StripeConfig};
 use dezky_shared::{id::TenantId, platform::clock, queue::args::MirrorStripeObject};
 use dezky_sim::stripe::{sign, sign_at};
-use futures::TryStreamExt as _;
+use futures::{StreamExt as _, TryStreamExt as _, stream};
 use serde_json::{Value, json};
+use tokio::time::{Instant, sleep_until};
 
 use crate::{
     app::{TestApp, WEBHOOK_SECRETS, shared_issuer},
@@ -200,6 +203,49 @@ async fn deliveries_have_a_limit_of_their_own_and_forged_ones_count_as_failed_si
     assert_eq!(sorted_summaries(&forgeries), expected);
     assert_eq!([good.status, last.status, elsewhere.status], [200_u16; 3]);
     assert_eq!(too_many.summary(), "429 too_many_requests");
+}
+
+/// Every event is delivered twice, at once with others. Stripe itself is never asked here: the jobs read the objects.
+#[tokio::test]
+async fn a_hundred_events_a_second_are_accepted_repeated_and_in_any_order() {
+    const CUSTOMERS: usize = 40;
+    const INTERVAL: Duration = Duration::from_millis(10);
+    let app = TestApp::start_with(shared_issuer(), |config| {
+        config.limits.webhook = Some(Limit {
+            per_second: 100.0,
+            burst: 100,
+        });
+    })
+    .await;
+    let jobs_before = app.jobs().await.len();
+    // A stride that shares no factor with their number.
+    let events = (0..3 * CUSTOMERS).map(|position| {
+        let number = position * 7 % (3 * CUSTOMERS);
+        let object = customer(&format!("cus_{}", number % CUSTOMERS));
+        event(&format!("evt_{number}"), "customer.updated", &object)
+    });
+    let deliveries: Vec<Value> = events.flat_map(|event| [event.clone(), event]).collect();
+    let began = Instant::now();
+
+    let statuses: Vec<u16> = stream::iter(deliveries.iter().zip(0_u32..))
+        .map(async |(event, position)| {
+            sleep_until(began + INTERVAL * position).await;
+            signed(&app, event, 0).await.status.as_u16()
+        })
+        .buffer_unordered(32)
+        .collect()
+        .await;
+
+    assert_eq!(statuses, vec![200; 6 * CUSTOMERS]);
+    let events = stored(&app).await;
+    assert_eq!(events.len(), 3 * CUSTOMERS);
+    assert!(
+        events
+            .iter()
+            .all(|event| event.get_str("state").unwrap() == "received")
+    );
+    // One job for each customer follows all of its events.
+    assert_eq!(app.jobs().await.len(), jobs_before + CUSTOMERS);
 }
 
 #[tokio::test]

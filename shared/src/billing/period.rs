@@ -73,6 +73,8 @@ pub fn whole_second(time: DateTime) -> DateTime {
 
 #[cfg(test)]
 mod tests {
+    use std::process::Command;
+
     use proptest::prelude::*;
 
     use super::*;
@@ -120,6 +122,26 @@ mod tests {
             ),
         ] {
             assert_eq!(ends(cycle, start, start), expected.map(day), "{start}");
+        }
+    }
+
+    /// getlago/lago-api#1840, #879: a day ahead of UTC, and with a change to summer time between two periods.
+    #[test]
+    fn the_time_zone_of_the_process_changes_no_period() {
+        const VECTORS: &str = "months_that_are_short_do_not_shorten_those_after_them";
+        let (_, module) = module_path!().split_once("::").unwrap();
+        let vectors = format!("{module}::{VECTORS}");
+        for zone in ["AHEAD-14", "EST5EDT,M3.2.0,M11.1.0"] {
+            let tests = std::env::current_exe().unwrap();
+            let run = Command::new(tests)
+                .args(["--exact", vectors.as_str()])
+                .env("TZ", zone)
+                .output()
+                .unwrap();
+
+            let report = String::from_utf8_lossy(&run.stdout);
+            assert!(run.status.success(), "{zone}: {report}");
+            assert!(report.contains("1 passed"), "{zone}: {report}");
         }
     }
 

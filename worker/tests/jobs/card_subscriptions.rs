@@ -1,7 +1,11 @@
 //! Subscriptions that are charged to a card: each tenant has one at the payment provider, and each period has one biller,
 //! whatever is lost, refused, edited or ended there.
 
+mod changes;
+mod deaths;
 mod interrupted;
+mod restored;
+mod two_workers;
 
 use std::time::Duration;
 

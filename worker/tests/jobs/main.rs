@@ -13,6 +13,7 @@ mod cards;
 mod customers;
 mod deprovision;
 mod domain_claims;
+mod dying;
 mod fail_each;
 mod fan_out;
 mod fresh_tenants;

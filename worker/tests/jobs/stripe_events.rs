@@ -12,8 +12,12 @@ use dezky_shared::{
         error_code::ErrorCode,
         job::{Job, StepState},
     },
+    store::TransactionError,
+    stripe_event::Event,
+    webhook_event::{EventSource, WebhookEvent},
 };
-use futures::TryStreamExt as _;
+use futures::{FutureExt as _, TryStreamExt as _};
+use serde_json::Value;
 
 use crate::{
     harness::step,
@@ -31,6 +35,30 @@ impl World {
         let job = self.completed(&job).await;
         self.until_idle().await;
         job
+    }
+
+    /// Stores these events in this order, as the API does with deliveries.
+    pub(crate) async fn receive(&self, events: &[Value]) {
+        let context = &self.harness.context;
+        let mut jobs = Vec::new();
+        for event in events {
+            let event: Event = serde_json::from_value(event.clone()).unwrap();
+            let now = context.store.now();
+            let event = WebhookEvent::new(&event, EventSource::Webhook, now);
+            let job = event.job("webhook", now).unwrap();
+            let recording = (context, &event, job.as_ref());
+            let recorded = context.store.transaction(recording, |session, recording| {
+                let (context, event, job) = *recording;
+                async move {
+                    let events = &context.webhook_events;
+                    let recorded = events.record(session, &context.jobs, event, job);
+                    Ok::<_, TransactionError<()>>(recorded.await?)
+                }
+                .boxed()
+            });
+            jobs.extend(recorded.await.unwrap().job);
+        }
+        context.ready.notify(&jobs).await;
     }
 
     async fn billing_account(&self, tenant: TenantId) -> BillingAccount {

@@ -1,6 +1,9 @@
 //! Invoices of the payment provider: they and the partner's share end as what they are there, however often and in which
 //! order that is told.
 
+mod any_order;
+mod deaths;
+
 use std::time::Duration;
 
 use bson::{Document, doc};

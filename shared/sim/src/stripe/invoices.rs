@@ -326,6 +326,7 @@ impl State {
         self.drop_open_payment(id);
         let now = self.now();
         let amount = invoice["amount_remaining"].clone();
+        let card = self.card_of(&invoice).map(str::to_owned);
         let (customer, currency) = (invoice["customer"].clone(), invoice["currency"].clone());
         let (intent_id, charge_id) = (self.new_id("pi"), self.new_id("ch"));
         let intent = json!({
@@ -336,7 +337,8 @@ impl State {
         let charge = json!({
             "id": charge_id, "object": "charge", "amount": amount, "amount_refunded": 0, "created": now,
             "currency": currency, "customer": customer, "disputed": false, "livemode": false, "metadata": {},
-            "paid": true, "payment_intent": intent_id, "refunded": false, "status": "succeeded",
+            "paid": true, "payment_intent": intent_id, "payment_method": card, "refunded": false,
+            "status": "succeeded",
         });
         let payment = json!({
             "id": self.new_id("inpay"), "object": "invoice_payment", "amount_paid": amount,

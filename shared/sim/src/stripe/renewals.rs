@@ -207,14 +207,17 @@ impl State {
         Ok(())
     }
 
-    /// Behaviour of the card that an invoice is charged to: the subscription's own, else the customer's default.
     fn card_behaviour(&self, invoice: &Value) -> Option<CardBehaviour> {
+        self.find(self.card_of(invoice)?).map(behaviour_of)
+    }
+
+    /// Id of the card that an invoice is charged to: the subscription's own, else the customer's default.
+    pub(super) fn card_of(&self, invoice: &Value) -> Option<&str> {
         let customer = self.find(invoice["customer"].as_str()?)?;
-        let own = self
-            .find(subscription_of(invoice)?)
+        let own = subscription_of(invoice)
+            .and_then(|id| self.find(id))
             .and_then(|subscription| subscription["default_payment_method"].as_str());
-        let default = customer["invoice_settings"]["default_payment_method"].as_str();
-        self.find(own.or(default)?).map(behaviour_of)
+        own.or_else(|| customer["invoice_settings"]["default_payment_method"].as_str())
     }
 
     /// The payment of an invoice is not made yet, and neither is its subscription in order.

@@ -52,13 +52,14 @@ impl CardSync<'_> {
             Live::One(ours) => *ours,
             Live::None => {
                 let known = self.list().await?;
-                return self.cancel_others(&known, None).await;
+                self.cancel_others(&known, None).await?;
+                return Ok(());
             }
             Live::Unreadable => return Ok(()),
         };
         let known = self.list_with(&ours).await?;
         let read = own(&known, &ours);
-        self.cancel_others(&known, read).await?;
+        let left = self.cancel_others(&known, read).await?;
         let ours = self.mirror().prepare(ours.id, read).await?;
         let Some(ours) = ours else {
             return Ok(());
@@ -71,6 +72,9 @@ impl CardSync<'_> {
                 return Err(StepFailure::new(ErrorCode::UpstreamNotReady, detail));
             }
             CardAction::Create { anchor } => {
+                if let Some(left) = left {
+                    return Err(left_alone(&left));
+                }
                 let id = self.create(&ours, anchor).await?;
                 let created = self.read(&id).await?;
                 // An earlier request has created it with the terms of then.
@@ -181,18 +185,20 @@ impl CardSync<'_> {
     }
 
     /// Cancels the other live subscriptions that belong to one of ours, which may have ended. One of ours that the database
-    /// does not know, as after the restore of an older one, is named and left to a person.
+    /// does not know, as after the restore of an older one, is named and left to a person. Returns the id of the last one
+    /// that is left.
     async fn cancel_others(
         &mut self,
         known: &[ReadSubscription],
         own: Option<&ReadSubscription>,
-    ) -> Result<(), StepFailure> {
+    ) -> Result<Option<String>, StepFailure> {
         let is_other = |read: &&ReadSubscription| own.is_none_or(|own| own.id != read.id);
         let live = known.iter().filter(|read| read.known_status.is_live());
         let others: Vec<&ReadSubscription> = live.filter(is_other).collect();
         if others.is_empty() {
-            return Ok(());
+            return Ok(None);
         }
+        let mut left = None;
         let tenant = self.tenant.id;
         let ours = self.run.ctx.subscriptions.list_for(&[tenant]).await?;
         for other in others {
@@ -207,9 +213,10 @@ impl CardSync<'_> {
                 tracing::error!(%tenant, subscription = %id, "A subscription at Stripe is not known here");
                 let change = format!("subscription {id} is not known here, and is left");
                 self.changes.push(change);
+                left = Some(id.clone());
             }
         }
-        Ok(())
+        Ok(left)
     }
 
     /// Cancels a subscription. The invoice of one that was never paid is voided before: Stripe leaves it open, and a person
@@ -336,6 +343,14 @@ impl CardSync<'_> {
         }
         Ok(())
     }
+}
+
+/// Refusal to create a subscription beside one that charges the customer, and that only a person can judge.
+fn left_alone(id: &str) -> StepFailure {
+    let detail = format!(
+        "subscription {id} at Stripe is not known here, and charges the customer; cancel it there, then sync again"
+    );
+    StepFailure::new(ErrorCode::UpstreamConflict, detail)
 }
 
 /// The subscription at Stripe that belongs to ours: the live one, else the one that is known. If there are several, the

@@ -9,7 +9,7 @@ use dezky_shared::{
     audit::{Action, AuditEvent, Target},
     billing::period::Period,
     feature_flag::FlagSet,
-    invoice::{Invoice, Parties, counter_key},
+    invoice::{Invoice, InvoiceStatus, Parties, counter_key},
     invoicing::{Enrolment, Next},
     platform::clock,
     queue::{
@@ -123,11 +123,25 @@ impl Work<'_> {
         let released = self.args.periods.and_then(|it| usize::try_from(it).ok());
         match after.next(tenant.status, released, as_of) {
             Next::Invoice(period) => {
-                let (change, jobs) = self
-                    .issue(session, &tenant, &mut after, period, now)
-                    .await?;
+                let key = Invoice::period_key(tenant.id, period);
+                let known = ctx.invoices.find_of_period(session, &key).await?;
+                let claimed = match known {
+                    Some(known) if is_undecided(&known) => {
+                        Claimed::Settled(Some(known_period(period, &known, "waits for")))
+                    }
+                    Some(known) => {
+                        after.advance_to(period.end);
+                        let change = known_period(period, &known, "is invoiced already:");
+                        Claimed::Changed(change, Vec::new())
+                    }
+                    None => {
+                        let issued = self.issue(session, &tenant, &mut after, period, now);
+                        let (change, jobs) = issued.await?;
+                        Claimed::Changed(change, jobs)
+                    }
+                };
                 self.save(session, &tenant, before, after, now).await?;
-                Ok(Claimed::Changed(change, jobs))
+                Ok(claimed)
             }
             Next::End { at, by } => {
                 after.end(at, by);
@@ -162,7 +176,7 @@ impl Work<'_> {
         Ok(Claimed::Adopted(Box::new(job)))
     }
 
-    /// Issues the invoice of `period`, unless the period is invoiced already, and moves the end of the last invoiced one.
+    /// Issues the invoice of `period`, and moves the end of the last invoiced one.
     async fn issue(
         &self,
         session: &mut ClientSession,
@@ -172,14 +186,7 @@ impl Work<'_> {
         now: DateTime,
     ) -> Result<(String, Vec<Job>), StoreError> {
         let ctx = &self.run.ctx;
-        let key = Invoice::period_key(tenant.id, period);
-        let of_period = ctx.invoices.find_of_period(session, &key).await?;
         subscription.advance_to(period.end);
-        if let Some(known) = of_period {
-            let start = text_of(period.start);
-            let change = format!("period from {start} is invoiced already: {}", known.id);
-            return Ok((change, Vec::new()));
-        }
         let partner = match tenant.partner_id {
             Some(id) => ctx.partners.find_in_transaction(session, id).await?,
             None => None,
@@ -299,6 +306,19 @@ impl Work<'_> {
     fn event(&self, action: Action, target: Target, tenant: &Tenant, now: DateTime) -> AuditEvent {
         audit_event::event(action, target, Some(tenant.id), self.run.job.id, now)
     }
+}
+
+/// Whether it is an invoice of Stripe's own that is not paid yet. That of a subscription which left its card before the first
+/// payment is voided, and its event may be late: passed over, the period would be billed by neither.
+fn is_undecided(known: &Invoice) -> bool {
+    let is_of_card = known.stripe.is_some() && !known.sent_by_stripe;
+    is_of_card && known.status == InvoiceStatus::Open
+}
+
+/// Description of a period that has an invoice.
+fn known_period(period: Period, known: &Invoice, relation: &str) -> String {
+    let (start, id) = (text_of(period.start), known.id);
+    format!("period from {start} {relation} {id}")
 }
 
 /// Whether it was imported with one at Stripe, and neither biller has begun.
