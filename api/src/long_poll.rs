@@ -195,6 +195,8 @@ impl ChangeWatcher {
                 DocumentChange::Job(id) => job_ids.push(*id),
                 DocumentChange::User(id) => user_ids.push(*id),
                 DocumentChange::Partner(id) => partner_ids.push(*id),
+                // Followed by workers; no request waits for it.
+                DocumentChange::Control => {}
             }
         }
         if !tenant_ids.is_empty() {

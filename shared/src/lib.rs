@@ -29,6 +29,7 @@ pub mod member;
 pub mod member_import;
 pub mod mfa;
 pub mod money;
+pub mod partition;
 pub mod partner;
 pub mod platform;
 pub mod queue;

@@ -4,7 +4,7 @@ use axum::{Json, extract::State};
 use bson::DateTime;
 use dezky_shared::{
     audit::{Action, Target},
-    platform::clock,
+    platform::{change_feed::DocumentChange, clock},
     queue::job::Queue,
     store::{
         queues::{COUNT_LIMIT, QueueControl, QueueStats},
@@ -168,7 +168,12 @@ impl Command for QueueChange<'_> {
         }
         let etag = ETag::of_revision(after.revision);
         let response = ApiResponse::new(StatusCode::OK, etag, &self.stats.view(&after));
-        Ok(CommandOutput::unchanged(response).with_events(events))
+        let output = CommandOutput::unchanged(response).with_events(events);
+        Ok(if is_changed {
+            output.with_changed(DocumentChange::Control)
+        } else {
+            output
+        })
     }
 }
 

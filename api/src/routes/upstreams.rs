@@ -3,6 +3,7 @@
 use axum::{Json, extract::State};
 use dezky_shared::{
     audit::{Action, Target},
+    platform::change_feed::DocumentChange,
     store::upstreams::{MissingPermission, UpstreamState},
     upstream::Upstream,
 };
@@ -247,7 +248,13 @@ impl Command for UpstreamChange<'_> {
             let event = runner.event(now, action, target, None);
             event.with_changes(&audited(before), &audited(after.paused.as_ref()))
         });
-        Ok(CommandOutput::unchanged(respond(&after)).with_events(event.into_iter().collect()))
+        let output = CommandOutput::unchanged(respond(&after));
+        Ok(match event {
+            Some(event) => output
+                .with_events(vec![event])
+                .with_changed(DocumentChange::Control),
+            None => output,
+        })
     }
 }
 

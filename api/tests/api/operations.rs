@@ -1,6 +1,6 @@
 //! Queues, upstreams, workers and job explanations for operators.
 
-use std::time::Duration;
+use std::{pin::pin, time::Duration};
 
 use bson::doc;
 use dezky_shared::{
@@ -10,7 +10,9 @@ use dezky_shared::{
     store::to_bson,
 };
 use dezky_sim::callers::Caller;
+use futures::StreamExt as _;
 use serde_json::{Value, json};
+use tokio::time::timeout;
 
 use crate::app::TestApp;
 use crate::client::Reply;
@@ -46,6 +48,27 @@ async fn reason_codes(app: &TestApp, job: JobId, caller: Caller) -> Vec<String> 
     let reasons = reply.body["reasons"].as_array().unwrap();
     let code = |reason: &Value| reason["code"].as_str().unwrap().to_owned();
     reasons.iter().map(code).collect()
+}
+
+/// A pause reaches workers by its announcement, rather than by their poll.
+#[tokio::test]
+async fn a_pause_and_a_resume_are_announced_to_the_workers() {
+    let app = TestApp::with_demo().await;
+    let feed = &app.state.hints.changes;
+    let mut announcements = pin!(feed.subscribe_to_control().await.unwrap());
+
+    for path in [
+        "/queues/dns/pause",
+        "/queues/dns/resume",
+        "/upstreams/ocis/pause",
+        "/upstreams/ocis/resume",
+    ] {
+        let reply = post(&app, path).await;
+        let announced = timeout(Duration::from_secs(30), announcements.next()).await;
+
+        assert_eq!(reply.status, 200, "{reply:?}");
+        assert_eq!(announced.unwrap(), Some(()), "{path}");
+    }
 }
 
 #[tokio::test]

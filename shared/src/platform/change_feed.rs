@@ -1,13 +1,15 @@
 //! Change feed: notifies long-polling clients of changed documents, over Redis pub/sub.
 //!
-//! Delivery is best effort. A subscriber subscribes first, then reads, then waits, and polls once a second as a
-//! fallback.
+//! Delivery is best effort. A subscriber subscribes first, then reads, then waits, and polls as a fallback. Documents have
+//! a channel for each [partition](crate::partition). The control state has one of its own: workers follow it, and would
+//! otherwise receive the changes of all tenants.
 
 use futures::{Stream, StreamExt as _};
 use redis::{Client, RedisError, aio::ConnectionManager};
 
 use crate::{
     id::{DomainId, JobId, PartnerId, TenantId, UserId},
+    partition::{PARTITIONS, partition_of},
     platform::redis::{RedisConfig, shared_connection},
 };
 
@@ -26,6 +28,8 @@ pub enum DocumentChange {
     User(UserId),
     /// A partner, and possibly the permissions of its team.
     Partner(PartnerId),
+    /// The control state: the pause of a queue or an upstream, or refused credentials.
+    Control,
 }
 
 impl DocumentChange {
@@ -36,6 +40,7 @@ impl DocumentChange {
             Self::Domain(id) => format!("domain:{id}"),
             Self::User(id) => format!("user:{id}"),
             Self::Partner(id) => format!("partner:{id}"),
+            Self::Control => "control".to_owned(),
         }
     }
 
@@ -57,13 +62,13 @@ impl DocumentChange {
 pub struct ChangeFeed {
     client: Client,
     connection: ConnectionManager,
-    channel: String,
+    prefix: String,
 }
 
 impl std::fmt::Debug for ChangeFeed {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("ChangeFeed")
-            .field("channel", &self.channel)
+            .field("prefix", &self.prefix)
             .finish_non_exhaustive()
     }
 }
@@ -75,7 +80,7 @@ impl ChangeFeed {
         Ok(Self {
             connection: shared_connection(client.clone())?,
             client,
-            channel: format!("{}:changes", config.prefix),
+            prefix: config.prefix.clone(),
         })
     }
 
@@ -83,7 +88,12 @@ impl ChangeFeed {
     pub async fn publish(&self, changes: &[DocumentChange]) {
         let mut publish = redis::pipe();
         for change in changes {
-            publish.publish(&self.channel, change.message()).ignore();
+            let message = change.message();
+            let channel = match change {
+                DocumentChange::Control => self.control_channel(),
+                _ => self.channel(partition_of(&message, PARTITIONS)),
+            };
+            publish.publish(channel, message).ignore();
         }
         if !changes.is_empty()
             && let Err(error) = publish
@@ -97,14 +107,36 @@ impl ChangeFeed {
         }
     }
 
-    /// Subscribes to changes published from now on, until the connection ends.
+    /// Subscribes to changes of documents published from now on, until the connection ends.
     pub async fn subscribe(
         &self,
     ) -> Result<impl Stream<Item = DocumentChange> + Send + use<>, RedisError> {
         let mut subscription = self.client.get_async_pubsub().await?;
-        subscription.subscribe(&self.channel).await?;
+        let channels: Vec<String> = (0..PARTITIONS).map(|it| self.channel(it)).collect();
+        subscription.subscribe(channels).await?;
         Ok(subscription.into_on_message().filter_map(async |message| {
             DocumentChange::parse(&message.get_payload::<String>().ok()?)
         }))
+    }
+
+    /// Subscribes to changes of the control state announced from now on, until the connection ends.
+    pub async fn subscribe_to_control(
+        &self,
+    ) -> Result<impl Stream<Item = ()> + Send + use<>, RedisError> {
+        let mut subscription = self.client.get_async_pubsub().await?;
+        subscription.subscribe(self.control_channel()).await?;
+        Ok(subscription.into_on_message().map(|_| ()))
+    }
+
+    /// Channel of a partition. Earlier builds know only the first.
+    fn channel(&self, partition: u64) -> String {
+        match partition {
+            0 => format!("{}:changes", self.prefix),
+            _ => format!("{}:changes:{partition}", self.prefix),
+        }
+    }
+
+    fn control_channel(&self) -> String {
+        format!("{}:control", self.prefix)
     }
 }

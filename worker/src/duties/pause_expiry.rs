@@ -5,6 +5,7 @@ use std::{convert::Infallible, sync::Arc, time::Duration};
 use bson::DateTime;
 use dezky_shared::{
     audit::{Action, Actor, AuditEvent, Origin, Target},
+    platform::change_feed::DocumentChange,
     queue::job::Queue,
     store::{StoreError, TransactionError},
     upstream::Upstream,
@@ -89,7 +90,10 @@ impl PauseExpiry {
             })
             .await;
         match ended {
-            Ok(true) => tracing::info!(?subject, "Pause ended"),
+            Ok(true) => {
+                tracing::info!(?subject, "Pause ended");
+                self.ctx.changes.publish(&[DocumentChange::Control]).await;
+            }
             Ok(false) => {}
             Err(TransactionError::Store(error)) => return Err(error),
             Err(TransactionError::Aborted(never)) => match never {},

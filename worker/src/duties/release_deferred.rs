@@ -37,8 +37,6 @@ const MIN_RELEASE_BATCH: usize = 200;
 const MAX_RELEASE_BATCH: usize = 5_000;
 /// The most jobs released while the upstream may still be unavailable: one is the probe, and others may wait for a lock.
 const PROBE_BATCH: usize = 3;
-/// Time, in sweeps, by which a worker's view may lag behind, so that it still defers jobs.
-const LAG: u32 = 5;
 /// Maximum age of the published status, in sweeps.
 const STALE: u32 = 5;
 
@@ -77,6 +75,8 @@ pub(super) struct ReleaseDeferred {
     registry: Registry,
     budgets: BTreeMap<Upstream, RateBudget>,
     every: Duration,
+    /// Time by which a worker's view may lag behind, so that it still defers jobs.
+    lag: Duration,
 }
 
 impl Duty for ReleaseDeferred {
@@ -101,6 +101,7 @@ impl ReleaseDeferred {
             registry: registry.clone(),
             budgets: config.budgets.clone(),
             every: config.times.sweep_every,
+            lag: config.times.control_lag(),
         }
     }
 
@@ -165,7 +166,7 @@ impl ReleaseDeferred {
         };
         let jobs = self.deferred_by(state, requested_at, batch).await?;
         self.make_due(upstream, &jobs).await?;
-        let all_informed = clock::until(requested_at, self.ctx.store.now()) > LAG * self.every;
+        let all_informed = clock::until(requested_at, self.ctx.store.now()) > self.lag;
         // Until then a worker may defer a job again, which would have to be released again.
         if all_informed && (is_unavailable || jobs.is_empty()) {
             self.ctx

@@ -2,8 +2,8 @@
 //!
 //! A step is admitted unless the upstream is paused, its credentials are refused, its circuit breaker is open, or its rate
 //! budget is spent. A deferred step waits at no cost, and delays no other step. A step beyond the rate budget queues for a
-//! reservation, which the leader hands out (`rate_queue`). Operators' pauses are read from MongoDB
-//! once a second ([`ControlState`](super::control_state::ControlState)); call results are shared through Redis
+//! reservation, which the leader hands out (`rate_queue`). Operators' pauses are read from MongoDB once they are announced
+//! ([`ControlState`](super::control_state::ControlState)); call results are shared through Redis
 //! ([`dezky_upstreams::circuit_breaker`]). Once an upstream recovers, the leader releases the jobs that were deferred
 //! because of it (`duties::release_deferred`).
 

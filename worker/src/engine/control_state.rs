@@ -1,14 +1,25 @@
-//! Control state: pauses set by operators and refusals learned by other workers, polled from MongoDB.
+//! Control state: pauses set by operators and refusals learned by other workers, read from MongoDB.
+//!
+//! Each change is announced on the change feed, so that idle workers read nothing every second. A slow poll beside it
+//! covers a lost announcement, and a fast one the time without Redis.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
+    convert::Infallible,
+    pin::pin,
     sync::Arc,
     time::Duration,
 };
 
 use bson::DateTime;
-use dezky_shared::{queue::job::Queue, store::StoreError, upstream::Upstream};
-use tokio::sync::watch;
+use dezky_shared::{
+    platform::backoff::ReconnectBackoff, queue::job::Queue, store::StoreError, upstream::Upstream,
+};
+use futures::{FutureExt as _, Stream, StreamExt as _};
+use tokio::{
+    sync::watch,
+    time::{sleep, timeout},
+};
 
 use super::{EngineTimings, bulk};
 use crate::context::Context;
@@ -24,10 +35,13 @@ pub(super) struct ControlState {
     paused_queues: BTreeSet<Queue>,
 }
 
-/// Polls the control state, and wakes those who wait for a change of it.
+/// Follows the control state, and wakes those who wait for a change of it.
 pub(super) struct ControlWatch {
     ctx: Arc<Context>,
-    every: Duration,
+    /// The period of the poll without the change feed, and after a failure.
+    poll_every: Duration,
+    /// The period of the poll beside the change feed.
+    fallback_every: Duration,
     timeout: Duration,
     state: watch::Sender<ControlState>,
 }
@@ -36,23 +50,86 @@ impl ControlWatch {
     pub(super) fn new(ctx: &Arc<Context>, times: &EngineTimings) -> Self {
         Self {
             ctx: ctx.clone(),
-            every: times.sweep_every,
+            poll_every: times.sweep_every,
+            fallback_every: times.control_every,
             timeout: times.bulk_deadline,
             state: watch::Sender::default(),
         }
     }
 
-    /// Polls until the process ends.
+    /// Follows the change feed until the process ends, and polls while there is no subscription.
     pub(super) async fn refresh_loop(self: Arc<Self>) {
+        let mut backoff = ReconnectBackoff::default();
         loop {
-            tokio::time::sleep(self.every).await;
-            if let Err(error) = self.refresh().await {
-                tracing::warn!(%error, "Could not read the control state; keeping the last one");
+            let announcements = tokio::select! {
+                announcements = self.subscribe(&mut backoff) => announcements,
+                never = self.poll_loop() => match never {},
+            };
+            self.follow(announcements, &mut backoff).await;
+        }
+    }
+
+    /// Subscribes to the announcements, as soon as Redis is available.
+    async fn subscribe(
+        &self,
+        backoff: &mut ReconnectBackoff,
+    ) -> impl Stream<Item = ()> + Send + use<> {
+        loop {
+            // Before the first attempt, too: the last connection may have ended at once.
+            sleep(backoff.next_delay()).await;
+            match timeout(self.timeout, self.ctx.changes.subscribe_to_control()).await {
+                Ok(Ok(announcements)) => return announcements,
+                Ok(Err(error)) => {
+                    tracing::debug!(
+                        error = error.category(),
+                        "Cannot subscribe to the control state; polling"
+                    );
+                }
+                Err(_) => tracing::debug!("Redis did not answer in time; polling"),
             }
         }
     }
 
-    /// Polls once.
+    async fn poll_loop(&self) -> Infallible {
+        loop {
+            sleep(self.poll_every).await;
+            self.try_refresh().await;
+        }
+    }
+
+    /// Reads the state at each announcement, and periodically, until the connection ends.
+    async fn follow(
+        &self,
+        announcements: impl Stream<Item = ()> + Send,
+        backoff: &mut ReconnectBackoff,
+    ) {
+        let mut announcements = pin!(announcements.fuse());
+        loop {
+            // First of all: a change that preceded the subscription was not announced to it.
+            let period = if self.try_refresh().await {
+                self.fallback_every
+            } else {
+                self.poll_every
+            };
+            if let Ok(None) = timeout(period, announcements.next()).await {
+                return;
+            }
+            backoff.reset();
+            // One read covers all announcements that preceded it.
+            while let Some(Some(())) = announcements.next().now_or_never() {}
+        }
+    }
+
+    /// Reads the state. Returns whether MongoDB answered.
+    async fn try_refresh(&self) -> bool {
+        let read = self.refresh().await;
+        if let Err(error) = &read {
+            tracing::warn!(%error, "Could not read the control state; keeping the last one");
+        }
+        read.is_ok()
+    }
+
+    /// Reads the state once.
     pub(super) async fn refresh(&self) -> Result<(), StoreError> {
         let reading =
             async { futures::try_join!(self.ctx.upstreams.list(), self.ctx.queues.paused()) };
@@ -104,7 +181,7 @@ impl ControlWatch {
         self.state().refused.get(&upstream).copied()
     }
 
-    /// Sets that time until the next poll.
+    /// Sets that time until the next read.
     pub(super) fn set_probe_at(&self, upstream: Upstream, probe_at: Option<DateTime>) {
         self.state.send_modify(|state| {
             match probe_at {

@@ -49,8 +49,10 @@ pub struct EngineTimings {
     pub rescue_grace: Duration,
     /// The timeout of one run of a leader's duty.
     pub duty_timeout: Duration,
-    /// The period of the sweep, of the control state's poll, and of each fetch loop's search without Redis.
+    /// The period of the sweep and, without Redis, of the control state's poll and of each fetch loop's search.
     pub sweep_every: Duration,
+    /// The period of the control state's poll beside the change feed, which announces each change.
+    pub control_every: Duration,
     /// The period of the check for due schedules.
     pub cron_every: Duration,
     /// The period of audit sealing.
@@ -99,6 +101,7 @@ impl Default for EngineTimings {
             rescue_grace: Duration::from_mins(1),
             duty_timeout: Duration::from_secs(30),
             sweep_every: Duration::from_secs(1),
+            control_every: Duration::from_secs(5),
             cron_every: Duration::from_secs(5),
             seal_every: Duration::from_secs(1),
             wakeup_horizon: Duration::from_mins(1),
@@ -120,6 +123,13 @@ impl EngineTimings {
     pub fn rescue_delay(&self) -> Duration {
         self.in_doubt_wait
             .saturating_sub(self.trust_margin + self.write_margin)
+    }
+
+    /// Time by which a worker's view of the control state may lag behind: its announcement may be lost, and a few reads may
+    /// fail.
+    #[must_use]
+    pub fn control_lag(&self) -> Duration {
+        self.control_every + 5 * self.sweep_every
     }
 
     /// The default proportions around another lease: a shorter one detects a lost worker sooner, at the cost of more

@@ -86,7 +86,7 @@ pub(crate) async fn pause_upstream(harness: &Harness, upstream: Upstream, paused
     changed.unwrap();
 }
 
-async fn pause_queue(harness: &Harness, queue: Queue, paused: bool) {
+pub(crate) async fn pause_queue(harness: &Harness, queue: Queue, paused: bool) {
     let context = &harness.context;
     let pause = paused.then(|| Pause::new(context.store.now(), "operator".to_owned()));
     let changed: Result<(), TransactionError<()>> = context

@@ -10,6 +10,7 @@ mod backlog_history;
 mod backlog_metrics;
 mod circuit_breakers;
 mod claim;
+mod control_state;
 mod credentials;
 mod deaths;
 mod dependency_checks;

@@ -73,6 +73,7 @@ pub(crate) fn fast_timings() -> EngineTimings {
         leader_renew_every: Duration::from_millis(250),
         rescue_grace: Duration::from_millis(500),
         sweep_every: Duration::from_millis(100),
+        control_every: Duration::from_millis(100),
         cron_every: Duration::from_millis(100),
         seal_every: Duration::from_millis(100),
         // Practically off: a dependency check would trigger the faults that a test injects.

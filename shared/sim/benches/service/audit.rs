@@ -27,7 +27,7 @@ pub(crate) async fn export(world: &World) {
     let tenant = tenant
         .expect("MongoDB responds")
         .expect("the tenant exists");
-    insert(world, tenant.id).await;
+    insert(world, tenant.id, EVENTS).await;
 
     let began = Instant::now();
     let events = world.database.collection::<Document>("audit_events");
@@ -74,12 +74,13 @@ pub(crate) async fn export(world: &World) {
     );
 }
 
-async fn insert(world: &World, tenant: TenantId) {
+/// Stores events of a tenant, which are to be sealed.
+pub(crate) async fn insert(world: &World, tenant: TenantId, count: usize) {
     let events = world.database.collection::<Document>("audit_events");
-    let batches = stream::iter((0..EVENTS).step_by(BATCH));
+    let batches = stream::iter((0..count).step_by(BATCH));
     batches
         .for_each_concurrent(2, async |from| {
-            let batch = (from..EVENTS.min(from + BATCH)).map(|n| event(tenant, n));
+            let batch = (from..count.min(from + BATCH)).map(|n| event(tenant, n));
             events.insert_many(batch).await.expect("MongoDB responds");
         })
         .await;

@@ -7,7 +7,6 @@ use std::time::{Duration, Instant};
 
 use dezky_sim::bench_output::{percentile, progress, report, within};
 use futures::future::join_all;
-use mongodb::bson::{Document, doc};
 use tokio::time::{interval, timeout};
 
 use self::browser::{Browser, ORIGIN};
@@ -98,7 +97,7 @@ async fn is_cheap_at_rest(world: &World, pages: &[String]) -> bool {
     let others = pages.iter().cycle().flat_map(|page| ["", page.as_str()]);
     let (cpu, of_mongodb, began) = (
         memory::cpu_seconds(&world.api),
-        mongodb_cpu_seconds(world).await,
+        memory::mongodb_cpu_seconds(world).await,
         Instant::now(),
     );
     let open = (0..).zip(&browsers).zip(others);
@@ -111,7 +110,7 @@ async fn is_cheap_at_rest(world: &World, pages: &[String]) -> bool {
     let share = |used: f64| 100.0 * used / elapsed;
     report(
         "50 open consoles at rest: MongoDB's share of a core",
-        share(mongodb_cpu_seconds(world).await - of_mongodb),
+        share(memory::mongodb_cpu_seconds(world).await - of_mongodb),
         "%",
     );
     within(
@@ -130,18 +129,4 @@ async fn refresh(browser: &Browser<'_>, page: &str, delay: Duration) {
         period.tick().await;
         browser.open(page, true).await;
     }
-}
-
-/// CPU time that MongoDB has used, with what it does for the worker.
-async fn mongodb_cpu_seconds(world: &World) -> f64 {
-    let status = world.database.run_command(doc! { "serverStatus": 1 }).await;
-    let status = status.expect("MongoDB responds");
-    let usage = status.get_document("extra_info").expect("it has the usage");
-    let seconds = |name: &str| micros(usage, name) / 1_000_000.0;
-    seconds("user_time_us") + seconds("system_time_us")
-}
-
-#[expect(clippy::cast_precision_loss, reason = "counts are far below 2^52")]
-fn micros(usage: &Document, name: &str) -> f64 {
-    usage.get_i64(name).unwrap_or_default() as f64
 }

@@ -12,6 +12,7 @@ mod memory;
 mod reads;
 mod reconcile;
 mod recovery;
+mod scale;
 mod spaces;
 mod webhooks;
 mod world;
@@ -34,6 +35,10 @@ async fn main() -> ExitCode {
         Some("reconcile") => reconcile::measure().await,
         Some("recovery") => {
             recovery::measure().await;
+            true
+        }
+        Some("scale") => {
+            scale::measure().await;
             true
         }
         Some("billing") => {

@@ -3,6 +3,7 @@
 use std::{fs, time::Duration};
 
 use dezky_sim::{bench_output::report, process::Process};
+use mongodb::bson::{Document, doc};
 
 use crate::world::World;
 
@@ -50,6 +51,24 @@ pub(crate) fn cpu_seconds(process: &Process) -> f64 {
         .filter_map(|text| text.parse::<f64>().ok())
         .sum::<f64>()
         / TICKS
+}
+
+/// CPU time that MongoDB has used so far.
+pub(crate) async fn mongodb_cpu_seconds(world: &World) -> f64 {
+    let status = world.database.run_command(doc! { "serverStatus": 1 }).await;
+    mongodb_cpu_seconds_of(&status.expect("MongoDB responds"))
+}
+
+/// CPU time in a server status of MongoDB.
+pub(crate) fn mongodb_cpu_seconds_of(status: &Document) -> f64 {
+    let usage = status.get_document("extra_info").expect("it has the usage");
+    let seconds = |name: &str| micros(usage, name) / 1_000_000.0;
+    seconds("user_time_us") + seconds("system_time_us")
+}
+
+#[expect(clippy::cast_precision_loss, reason = "counts are far below 2^52")]
+fn micros(usage: &Document, name: &str) -> f64 {
+    usage.get_i64(name).unwrap_or_default() as f64
 }
 
 fn read(process: &Process, file: &str) -> String {

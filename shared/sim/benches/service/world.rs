@@ -51,10 +51,12 @@ pub(crate) struct World {
     pub(crate) authentik: AuthentikSim,
     pub(crate) stalwart: StalwartSim,
     pub(crate) ocis: OcisSim,
+    pub(crate) stores: FreshStores,
+    /// Program of the worker, of which a benchmark may start more.
+    pub(crate) worker_program: Program,
     token: String,
     issuer: Issuer,
     _ports: [Port; 2],
-    _stores: FreshStores,
     _directory: TempDir,
 }
 
@@ -148,7 +150,8 @@ impl World {
         );
         let world = Self {
             api: Process::start(api).expect("the api starts"),
-            worker: Process::start(worker).expect("the worker starts"),
+            worker: Process::start(worker.clone()).expect("the worker starts"),
+            worker_program: worker,
             url,
             client: TrustRoots::default()
                 .client_builder()
@@ -166,7 +169,7 @@ impl World {
                 .expect("the issuer signs"),
             issuer,
             _ports: ports,
-            _stores: stores,
+            stores,
             _directory: directory,
         };
         until("the api is ready", async || {

@@ -8,7 +8,10 @@ use std::time::Duration;
 
 use bson::DateTime;
 use dezky_shared::{
-    platform::clock, queue::error_code::ErrorCode, store::StoreError, upstream::Upstream,
+    platform::{change_feed::DocumentChange, clock},
+    queue::error_code::ErrorCode,
+    store::StoreError,
+    upstream::Upstream,
 };
 use dezky_upstreams::circuit_breaker::CallResult;
 
@@ -25,6 +28,7 @@ impl Admission {
                 .await?
             {
                 tracing::info!(%upstream, "Using other credentials than before");
+                self.announce().await;
             }
         }
         Ok(())
@@ -59,7 +63,10 @@ impl Admission {
         self.control.set_probe_at(upstream, Some(next));
         let upstreams = &self.ctx.upstreams;
         match upstreams.claim_probe(upstream, probe_at, next).await {
-            Ok(true) => return Ok(Some(next)),
+            Ok(true) => {
+                self.announce().await;
+                return Ok(Some(next));
+            }
             Ok(false) => {}
             Err(error) => {
                 tracing::warn!(%upstream, %error, "Could not claim the probe of the credentials");
@@ -105,7 +112,9 @@ impl Admission {
         self.ctx
             .upstreams
             .mark_refused(upstream, fingerprint, now, probe_at)
-            .await
+            .await?;
+        self.announce().await;
+        Ok(())
     }
 
     /// Makes the probe due again: this step made no call.
@@ -113,6 +122,7 @@ impl Admission {
         let now = self.ctx.store.now();
         if self.ctx.upstreams.claim_probe(upstream, next, now).await? {
             self.control.set_probe_at(upstream, Some(now));
+            self.announce().await;
         }
         Ok(())
     }
@@ -128,7 +138,13 @@ impl Admission {
             .await?
         {
             tracing::info!(%upstream, "Credentials accepted again");
+            self.announce().await;
         }
         Ok(())
+    }
+
+    /// Announces a change of the control state to the other workers.
+    async fn announce(&self) {
+        self.ctx.changes.publish(&[DocumentChange::Control]).await;
     }
 }

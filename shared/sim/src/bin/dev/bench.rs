@@ -40,7 +40,7 @@ impl Benchmark {
 }
 
 /// The benchmarks, in the order of the document.
-const BENCHMARKS: [Benchmark; 9] = [
+const BENCHMARKS: [Benchmark; 10] = [
     Benchmark::new("engine", "engine"),
     Benchmark::new("turns", "engine"),
     Benchmark::new("service", "service"),
@@ -50,18 +50,27 @@ const BENCHMARKS: [Benchmark; 9] = [
     Benchmark::new("members", "service"),
     Benchmark::new("console", "service"),
     Benchmark::new("reconcile", "service"),
+    Benchmark::new(SCALE, "service"),
 ];
+/// The benchmark of several workers, whose figures a document of its own has, too. Their names begin with its name.
+const SCALE: &str = "scale";
 /// Section with the figures of the last complete run.
 const SECTION: Section = Section {
     document: ".ops/benchmarks.md",
     begin: "<!-- figures: written by `cargo dev bench` -->",
     end: "<!-- end of figures -->",
 };
+/// Section with the figures of several workers, for what is planned beyond one machine.
+const SCALE_SECTION: Section = Section {
+    document: ".ops/scale.md",
+    begin: "<!-- figures: written by `cargo dev bench scale` -->",
+    end: "<!-- end of figures -->",
+};
 
 #[derive(Debug, clap::Args)]
 pub(crate) struct Arguments {
-    /// Run only one benchmark: `engine`, `turns`, `service`, `recovery`, `billing`, `reports`, `members`, `console` or
-    /// `reconcile`. The document is then not written.
+    /// Run only one benchmark: `engine`, `turns`, `service`, `recovery`, `billing`, `reports`, `members`, `console`,
+    /// `reconcile` or `scale`. `.ops/benchmarks.md` is then not written.
     only: Option<String>,
     /// Measure peers, too, right after the benchmarks that they are compared with: BullMQ with MongoDB, graphile-worker,
     /// pg-boss, and NestJS with BullMQ.
@@ -81,6 +90,17 @@ struct Results {
     unavailable: Vec<Unavailable>,
     /// Benchmarks that failed, or exceeded a limit.
     failed: Vec<&'static str>,
+}
+
+impl Results {
+    /// The figures of a benchmark whose names begin with its name.
+    fn of(&self, benchmark: &str) -> Self {
+        let is_of = |figure: &&Figure| figure.name.starts_with(benchmark);
+        Self {
+            figures: self.figures.iter().filter(is_of).cloned().collect(),
+            ..Self::default()
+        }
+    }
 }
 
 pub(crate) async fn bench(arguments: Arguments) -> anyhow::Result<()> {
@@ -120,6 +140,11 @@ pub(crate) async fn bench(arguments: Arguments) -> anyhow::Result<()> {
     });
     fs::write(&json, serde_json::to_string_pretty(&contents)?)?;
     println!("{} figures in {}", results.figures.len(), json.display());
+    let is_scale_measured = only.is_none_or(|only| only == SCALE);
+    if is_scale_measured && !results.failed.contains(&SCALE) {
+        SCALE_SECTION.write(&table(&provenance, &results.of(SCALE)))?;
+        println!("Updated {}", SCALE_SECTION.document);
+    }
     if !results.failed.is_empty() {
         bail!("failed benchmarks: {}", results.failed.join(", "));
     }
@@ -192,11 +217,35 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_document_has_the_section() {
-        let document = workspace::root().join(SECTION.document);
+    fn each_document_has_its_section() {
+        for section in [SECTION, SCALE_SECTION] {
+            let document = workspace::root().join(section.document);
 
-        let text = fs::read_to_string(document).unwrap();
+            let text = fs::read_to_string(document).unwrap();
 
-        assert!(text.contains(SECTION.begin) && text.contains(SECTION.end));
+            let parts = [section.begin, section.end].map(|marker| text.matches(marker).count());
+            assert_eq!(parts, [1, 1], "{}", section.document);
+        }
+    }
+
+    #[test]
+    fn the_figures_of_a_benchmark_are_those_with_its_name() {
+        let figure = |name: &str| Figure {
+            name: name.to_owned(),
+            value: 1.0,
+            unit: "jobs/s".to_owned(),
+        };
+        let results = Results {
+            figures: vec![
+                figure("drain, 200 slots"),
+                figure("scale: drain, workers: 1"),
+            ],
+            failed: vec!["members"],
+            ..Results::default()
+        };
+
+        let of_scale = results.of(SCALE);
+
+        assert_eq!(of_scale.figures, [figure("scale: drain, workers: 1")]);
     }
 }
