@@ -7,9 +7,10 @@
 //! 1. *Ready set* ([`dezky_shared::queue::ready_set`]): after the commit, the job's lock key is added to its queue's ready
 //!    set. A key there means "there may be due work for this key", once, however many jobs wait behind it.
 //! 2. *Claim* (`fetch`, `claim`): each fetch loop of a queue acquires free slots first, some of which are reserved for
-//!    urgent lanes (`slots`), then pops keys, resolves each to its first due job, and claims those by one
-//!    compare-and-set update. The claim is a lease, whose fencing token is in the filter of every later write. A key
-//!    popped while its lock is held is dropped; the holder adds it again.
+//!    urgent lanes (`slots`), then pops keys. One key that comes alone is claimed by one command. Several are resolved to
+//!    their first due jobs, claimed by one compare-and-set update, and read back. In a backlog a loop collects slots for
+//!    a few milliseconds, since a claim of many jobs costs less for each. The claim is a lease, whose fencing token is in
+//!    the filter of every later write. A key popped while its lock is held is dropped; the holder adds it again.
 //! 3. *Attempt* (`attempt`, `step`): the target is loaded **after** the claim, and the kind's steps run in parallel, each
 //!    once its upstream admits it (`admission`: pauses, credentials, circuit breaker, rate budget; `rate_queue`). A task
 //!    of its own renews the leases (`renewal`). A lease's *deadline* precedes its expiry: no upstream write is begun that
@@ -17,6 +18,7 @@
 //! 4. *Record* (`record`): the end of a step is one transaction that first writes the job by its fencing token, then the
 //!    target through its [`StepSink`](crate::steps::StepSink). Concurrent records share a transaction (`group_commit`).
 //! 5. *Settle* (`outcome`, `settle`): the outcome follows from the steps and is written in bulk, by the lease holder only.
+//!    The slot is free meanwhile; the number of unsettled jobs has a limit of its own.
 //!    Strictly after the write is acknowledged, the settled keys that have more due work are added to the ready sets
 //!    (`ready_notifier`).
 //! 6. *Rescue* and *sweep* (`rescue`, `sweep`): the elected leader (`leader`) makes jobs available whose lease expired, and

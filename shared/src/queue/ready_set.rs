@@ -45,16 +45,18 @@ end
 return added
 ";
 
-/// Pops keys from the lanes in their order, without waiting. Returns whether the last lane was reached, and the keys.
+/// Pops at most `ARGV[1]` keys without waiting: `ARGV[2]` of the last lane, then from the lanes in their order. Returns
+/// whether the last lane was reached, and the keys.
 const POP: &str = r"
 local popped, reached = {}, 0
-for lane = 1, #KEYS do
-    local room = tonumber(ARGV[1]) - #popped
-    if room <= 0 then break end
-    local found = redis.call('ZPOPMIN', KEYS[lane], room)
+local function pop(lane, most)
+    if most <= 0 then return end
+    local found = redis.call('ZPOPMIN', KEYS[lane], most)
     for i = 1, #found, 2 do popped[#popped + 1] = found[i] end
     if lane == #KEYS and #found > 0 then reached = 1 end
 end
+pop(#KEYS, tonumber(ARGV[2]))
+for lane = 1, #KEYS do pop(lane, tonumber(ARGV[1]) - #popped) end
 return {reached, popped}
 ";
 
@@ -190,6 +192,7 @@ impl ReadySet {
             pop: self.pop.clone(),
             block,
             urgent_in_a_row: 0,
+            may_have_more: true,
         })
     }
 }
@@ -203,6 +206,8 @@ pub struct ReadySetConsumer {
     block: Duration,
     /// Keys popped from the more urgent lanes since the last one from the least urgent.
     urgent_in_a_row: usize,
+    /// Whether the last pop may have left keys. Only the first of a backlog is worth waiting for.
+    may_have_more: bool,
 }
 
 impl std::fmt::Debug for ReadySetConsumer {
@@ -214,10 +219,25 @@ impl std::fmt::Debug for ReadySetConsumer {
 }
 
 impl ReadySetConsumer {
+    /// Pops at most `count` keys. From an empty set pops one key, waiting for at most the block time: a single key is
+    /// claimed at once, and those added behind it are the next pop's.
+    pub async fn pop(&mut self, count: usize) -> Result<Vec<String>, RedisError> {
+        if self.may_have_more {
+            let popped = self.pop_present(count).await?;
+            self.may_have_more = popped.len() == count;
+            if !popped.is_empty() {
+                return Ok(popped);
+            }
+        }
+        let popped = self.pop_next().await?;
+        self.may_have_more = popped.is_some();
+        Ok(popped.into_iter().collect())
+    }
+
     /// Pops a key, waiting for at most the block time.
-    pub async fn next(&mut self) -> Result<Option<String>, RedisError> {
+    async fn pop_next(&mut self) -> Result<Option<String>, RedisError> {
         let mut lanes = self.lanes.clone();
-        if self.urgent_in_a_row >= URGENT_WEIGHT {
+        if self.is_lowest_due() {
             lanes.rotate_right(1);
         }
         let popped: Option<(String, String, f64)> = redis::cmd("BZPOPMIN")
@@ -231,8 +251,8 @@ impl ReadySetConsumer {
         }))
     }
 
-    /// Pops at most `count` more keys, without waiting.
-    pub async fn more(&mut self, count: usize) -> Result<Vec<String>, RedisError> {
+    /// Pops at most `count` keys, without waiting.
+    async fn pop_present(&mut self, count: usize) -> Result<Vec<String>, RedisError> {
         if count == 0 {
             return Ok(Vec::new());
         }
@@ -240,10 +260,19 @@ impl ReadySetConsumer {
         for lane in &self.lanes {
             call.key(lane);
         }
-        let (reached, popped): (bool, Vec<String>) =
-            call.arg(count).invoke_async(&mut self.connection).await?;
+        let of_lowest = usize::from(self.is_lowest_due());
+        let (reached, popped): (bool, Vec<String>) = call
+            .arg(count)
+            .arg(of_lowest)
+            .invoke_async(&mut self.connection)
+            .await?;
         self.count(popped.len(), reached);
         Ok(popped)
+    }
+
+    /// Whether the next key is one of the least urgent lane.
+    fn is_lowest_due(&self) -> bool {
+        self.urgent_in_a_row >= URGENT_WEIGHT
     }
 
     fn count(&mut self, keys: usize, reached_lowest: bool) {

@@ -18,10 +18,7 @@ use dezky_shared::{
 };
 use dezky_upstreams::clients::LeaseDeadline;
 use futures::FutureExt as _;
-use tokio::{
-    sync::{OwnedSemaphorePermit, oneshot},
-    time::Instant,
-};
+use tokio::{sync::oneshot, time::Instant};
 use tokio_util::sync::CancellationToken;
 use tracing::Instrument as _;
 
@@ -36,6 +33,7 @@ use super::{
     record::StepRecorder,
     renewal::LeaseRenewer,
     settle::{Outcome, Settlement, Settler, releases_in_a_row},
+    slots::Slot,
     step::StepRunner,
 };
 use crate::{
@@ -118,13 +116,9 @@ impl AttemptRunner {
     }
 
     async fn run_and_settle(self: Arc<Self>, claimed: Claimed) {
-        let Claimed {
-            claim,
-            lease,
-            permit,
-        } = claimed;
+        let Claimed { claim, lease, slot } = claimed;
         let mut job = claim.job;
-        let permit = Self::slot(&job, permit);
+        let slot = Self::keep_slot(&job, slot);
         let began = Instant::now();
         let attempt = AttemptRun {
             runner: self.clone(),
@@ -163,7 +157,7 @@ impl AttemptRunner {
             attempt,
             outcome,
             attempted,
-            permit,
+            permit: slot.map(Slot::free),
             done,
             backoff: ReconnectBackoff::default(),
         };
@@ -226,8 +220,8 @@ impl AttemptRunner {
     }
 
     /// The slot of a job. A suspect gives its slot back, and runs in that of the suspects.
-    fn slot(job: &Job, permit: OwnedSemaphorePermit) -> Option<OwnedSemaphorePermit> {
-        (job.crashes == 0).then_some(permit)
+    fn keep_slot(job: &Job, slot: Slot) -> Option<Slot> {
+        (job.crashes == 0).then_some(slot)
     }
 }
 

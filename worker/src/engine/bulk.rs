@@ -11,6 +11,8 @@ use mongodb::error::ErrorKind;
 
 /// MongoDB's code of a write conflict.
 const WRITE_CONFLICT: i32 = 112;
+/// MongoDB's code of a violated unique index.
+const DUPLICATE_KEY: i32 = 11_000;
 
 /// One update of a bulk.
 #[derive(Debug, Clone)]
@@ -65,9 +67,47 @@ impl From<StoreError> for ItemError {
     fn from(error: StoreError) -> Self {
         match error.kind.as_ref() {
             ErrorKind::Command(command) if command.code == WRITE_CONFLICT => Self::Conflict,
+            ErrorKind::Command(command) if command.code == DUPLICATE_KEY => {
+                Self::duplicate(&command.message)
+            }
             _ if is_unavailable(&error) => Self::Unavailable(error.to_string()),
             _ => Self::Refused(error.to_string()),
         }
+    }
+}
+
+impl ItemError {
+    /// The error of a violated unique index, which MongoDB names in its message only.
+    fn duplicate(message: &str) -> Self {
+        if message.contains(UNIQUE_INDEX) {
+            Self::Superseded
+        } else {
+            Self::Locked
+        }
+    }
+}
+
+/// Writes the first match of `update` in the order of `sort`, by one command, and returns it as it is then. The command is
+/// not a retryable write, for which MongoDB would store the document once more: after an error the caller reads back.
+pub(crate) async fn find_one_and_update(
+    store: &Store,
+    update: Update,
+    sort: Document,
+    index: &str,
+    deadline: Duration,
+) -> Result<Option<Document>, ItemError> {
+    let command = doc! {
+        "findAndModify": "jobs",
+        "query": update.filter,
+        "sort": sort,
+        "hint": index,
+        "update": update.pipeline,
+        "new": true,
+    };
+    let mut reply = write(store, command, deadline).await?;
+    match reply.remove("value") {
+        Some(Bson::Document(updated)) => Ok(Some(updated)),
+        _ => Ok(None),
     }
 }
 
@@ -129,20 +169,8 @@ async fn command(
         "update": "jobs",
         "updates": updates.iter().map(Update::document).collect::<Vec<_>>(),
         "ordered": false,
-        "writeConcern": { "w": "majority", "j": true },
-        "maxTimeMS": i64::try_from(deadline.as_millis()).unwrap_or(i64::MAX),
     };
-    let reply = with_timeout(
-        // After the server's own deadline, whose error is more specific.
-        deadline + Duration::from_millis(500),
-        async { store.database().run_command(command).await },
-    )
-    .await?;
-    if let Ok(concern) = reply.get_document("writeConcernError") {
-        return Err(ItemError::Unavailable(format!(
-            "not acknowledged by a majority: {concern}"
-        )));
-    }
+    let reply = write(store, command, deadline).await?;
     let Ok(errors) = reply.get_array("writeErrors") else {
         return Ok(BTreeMap::new());
     };
@@ -153,12 +181,34 @@ async fn command(
         .collect())
 }
 
+/// Runs a command that writes, acknowledged by a majority, within `deadline`.
+async fn write(
+    store: &Store,
+    mut command: Document,
+    deadline: Duration,
+) -> Result<Document, ItemError> {
+    command.insert("writeConcern", doc! { "w": "majority", "j": true });
+    let limit = i64::try_from(deadline.as_millis()).unwrap_or(i64::MAX);
+    command.insert("maxTimeMS", limit);
+    let reply = with_timeout(
+        // After the server's own deadline, whose error is more specific.
+        deadline + Duration::from_millis(500),
+        async { store.database().run_command(command).await },
+    )
+    .await?;
+    match reply.get_document("writeConcernError") {
+        Ok(concern) => Err(ItemError::Unavailable(format!(
+            "not acknowledged by a majority: {concern}"
+        ))),
+        Err(_) => Ok(reply),
+    }
+}
+
 fn item_error(error: &Document) -> Option<(usize, ItemError)> {
     let index = usize::try_from(error.get_i32("index").ok()?).ok()?;
     let message = error.get_str("errmsg").unwrap_or_default();
     let kind = match error.get_i32("code") {
-        Ok(11000) if message.contains(UNIQUE_INDEX) => ItemError::Superseded,
-        Ok(11000) => ItemError::Locked,
+        Ok(DUPLICATE_KEY) => ItemError::duplicate(message),
         Ok(WRITE_CONFLICT) => ItemError::Conflict,
         _ => ItemError::Refused(message.to_owned()),
     };

@@ -2,7 +2,7 @@
 
 use std::{collections::BTreeMap, sync::Arc};
 
-use bson::{Bson, DateTime, Document, doc};
+use bson::{Bson, DateTime, Document, RawDocumentBuf, doc};
 use dezky_shared::{
     id::{JobId, LeaseToken},
     platform::clock,
@@ -12,14 +12,14 @@ use dezky_shared::{
 use dezky_upstreams::clients::LeaseDeadline;
 use futures::TryStreamExt as _;
 use mongodb::{Collection, options::Hint};
-use tokio::sync::OwnedSemaphorePermit;
 
 use super::{
     EngineTimings,
     bulk::{self, ItemError, Update},
     lease::LeasedJob,
+    slots::Slot,
     times::millis,
-    undecodable::{decode, postpone_refused, release_undecodable},
+    undecodable::{Decoded, decode, postpone_refused, release_undecodable},
 };
 
 /// Claims due jobs for this process.
@@ -47,7 +47,7 @@ pub(super) struct Claim {
 pub(super) struct Claimed {
     pub(super) claim: Claim,
     pub(super) lease: Arc<LeasedJob>,
-    pub(super) permit: OwnedSemaphorePermit,
+    pub(super) slot: Slot,
 }
 
 /// The stages that resolve each of `keys` to its first due job in `queue`.
@@ -55,12 +55,7 @@ pub(super) struct Claimed {
 /// `now` is a literal: with `$$NOW` the planner cannot bound the index scan, and reads every waiting job.
 pub(super) fn first_due(queue: Queue, keys: Bson, now: DateTime) -> Vec<Document> {
     vec![
-        doc! { "$match": {
-            "queue": queue.name(),
-            "state": JobState::Available.name(),
-            "lockKey": keys,
-            "runAt": { "$lte": now },
-        } },
+        doc! { "$match": due(queue, keys, now) },
         doc! { "$sort": { "lockKey": 1, "priority": 1, "runAt": 1 } },
         doc! { "$group": {
             "_id": "$lockKey",
@@ -68,6 +63,16 @@ pub(super) fn first_due(queue: Queue, keys: Bson, now: DateTime) -> Vec<Document
             "priority": { "$first": "$priority" },
         } },
     ]
+}
+
+/// The due jobs of these lock keys.
+fn due(queue: Queue, keys: Bson, now: DateTime) -> Document {
+    doc! {
+        "queue": queue.name(),
+        "state": JobState::Available.name(),
+        "lockKey": keys,
+        "runAt": { "$lte": now },
+    }
 }
 
 #[derive(Debug, serde::Deserialize)]
@@ -89,27 +94,15 @@ impl Claimer {
     pub(super) async fn claim(
         &self,
         queue: Queue,
-        keys: Vec<String>,
+        keys: &[String],
     ) -> Result<Vec<Claim>, StoreError> {
-        let ids = self.resolve(queue, keys).await?;
-        if ids.is_empty() {
-            return Ok(Vec::new());
-        }
         let token = LeaseToken::new();
         // The deadline counts from before the claim is sent: the lease cannot have begun earlier.
         let sent = clock::boot_time();
-        // Reading back by the token shows what was claimed, also after a lost reply.
-        let errors = self.write_claims(&ids, token).await;
-        let refused = errors.iter().filter_map(|(index, error)| match error {
-            ItemError::Refused(reason) => Some((ids[*index], reason.as_str())),
-            _ => None,
-        });
-        postpone_refused(&self.store, &self.times, refused.collect()).await;
-        let ours = doc! { "_id": { "$in": ids }, "lease.token": token };
-        let claimed = bulk::with_timeout(self.times.bulk_deadline, async {
-            decode(self.jobs.clone_with_type().find(ours).await?).await
-        })
-        .await?;
+        let claimed = match keys {
+            [key] => self.claim_single(queue, key, token).await?,
+            _ => self.claim_batch(queue, keys, token).await?,
+        };
         let undecodable = claimed.undecodable.into_iter();
         let undecodable = undecodable.map(|id| doc! { "_id": id, "lease.token": token });
         release_undecodable(&self.store, &self.times, undecodable.collect()).await;
@@ -135,7 +128,68 @@ impl Claimer {
             .collect())
     }
 
-    async fn resolve(&self, queue: Queue, keys: Vec<String>) -> Result<Vec<JobId>, StoreError> {
+    /// Claims the first due job of one lock key by one command: a job that comes alone does not wait for three. A held
+    /// lock claims nothing. A claim without a reply is read back by the token. A job that MongoDB refused is claimed once
+    /// more, as a batch of one, which finds its id and puts it off.
+    async fn claim_single(
+        &self,
+        queue: Queue,
+        key: &str,
+        token: LeaseToken,
+    ) -> Result<Decoded, StoreError> {
+        let mut first = due(queue, key.into(), self.store.now());
+        first.insert("$expr", is_due());
+        let claim = Update::one(first, self.claim_pipeline(token));
+        let (order, deadline) = (doc! { "priority": 1, "runAt": 1 }, self.times.bulk_deadline);
+        let claimed =
+            bulk::find_one_and_update(&self.store, claim, order, CLAIM_INDEX, deadline).await;
+        match claimed {
+            Ok(claimed) => Ok(claimed.map(Decoded::one).unwrap_or_default()),
+            Err(ItemError::Locked | ItemError::Superseded) => Ok(Decoded::default()),
+            Err(ItemError::Refused(_)) => {
+                let keys = [key.to_owned()];
+                self.claim_batch(queue, &keys, token).await
+            }
+            Err(ItemError::Conflict | ItemError::Unavailable(_)) => {
+                let running = JobState::Running.name();
+                self.read_back(doc! { "state": running, "lockKey": key, "lease.token": token })
+                    .await
+            }
+        }
+    }
+
+    /// Claims the first due job of each lock key: resolves the keys, writes all claims by one update, and reads back by
+    /// the token which were written, also after a lost reply.
+    async fn claim_batch(
+        &self,
+        queue: Queue,
+        keys: &[String],
+        token: LeaseToken,
+    ) -> Result<Decoded, StoreError> {
+        let ids = self.resolve(queue, keys).await?;
+        if ids.is_empty() {
+            return Ok(Decoded::default());
+        }
+        let errors = self.write_claims(&ids, token).await;
+        let refused = errors.iter().filter_map(|(index, error)| match error {
+            ItemError::Refused(reason) => Some((ids[*index], reason.as_str())),
+            _ => None,
+        });
+        postpone_refused(&self.store, &self.times, refused.collect()).await;
+        self.read_back(doc! { "_id": { "$in": ids }, "lease.token": token })
+            .await
+    }
+
+    /// The jobs that this process has just claimed.
+    async fn read_back(&self, ours: Document) -> Result<Decoded, StoreError> {
+        let jobs = self.jobs.clone_with_type::<RawDocumentBuf>();
+        bulk::with_timeout(self.times.bulk_deadline, async {
+            decode(jobs.find(ours).await?).await
+        })
+        .await
+    }
+
+    async fn resolve(&self, queue: Queue, keys: &[String]) -> Result<Vec<JobId>, StoreError> {
         let due = first_due(queue, doc! { "$in": keys }.into(), self.store.now());
         let found: Vec<FirstDue> = bulk::with_timeout(self.times.bulk_deadline, async {
             let hint = Hint::Name(CLAIM_INDEX.to_owned());
@@ -201,6 +255,11 @@ fn claimable(id: Bson) -> Document {
     doc! {
         "_id": id,
         "state": JobState::Available.name(),
-        "$expr": { "$lte": ["$runAt", "$$NOW"] },
+        "$expr": is_due(),
     }
+}
+
+/// Whether a job is due by MongoDB's own clock.
+fn is_due() -> Document {
+    doc! { "$lte": ["$runAt", "$$NOW"] }
 }

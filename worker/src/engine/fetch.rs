@@ -10,7 +10,7 @@ use dezky_shared::{
         ready_set::{ReadySet, ReadySetConsumer},
     },
 };
-use tokio::sync::{OwnedSemaphorePermit, mpsc};
+use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
 use super::{
@@ -21,7 +21,7 @@ use super::{
     database_health::DatabaseHealth,
     due_keys::{Cursor, DueKeys},
     lease::LeaseTable,
-    slots::SlotPool,
+    slots::{Slot, SlotPool},
 };
 use crate::metrics;
 
@@ -51,6 +51,8 @@ struct KeySource {
     cursors: BTreeMap<Priority, Cursor>,
     /// The connection to the ready set, unless Redis is unavailable.
     consumer: Option<ReadySetConsumer>,
+    /// Whether there was a key for every free slot, so that there may be more.
+    has_backlog: bool,
 }
 
 /// The number of fetch loops of a pool.
@@ -74,6 +76,7 @@ impl Fetcher {
             lowest: pool.lowest,
             cursors: BTreeMap::new(),
             consumer: None,
+            has_backlog: false,
         };
         let mut backoff = ReconnectBackoff::default();
         // Only the search is cancelled: claimed jobs must be dispatched.
@@ -82,21 +85,21 @@ impl Fetcher {
             .run_until_cancelled(self.find_work(&mut source, &pool))
             .await
         {
-            let Some((keys, mut permits)) = found else {
+            let Some((keys, mut slots)) = found else {
                 return;
             };
             // The queue may have been paused meanwhile; then the sweep adds the keys again.
             if keys.is_empty() || self.control.is_paused(queue) {
                 continue;
             }
-            permits.truncate(keys.len());
-            match self.claimer.claim(queue, keys).await {
+            slots.truncate(keys.len());
+            match self.claimer.claim(queue, &keys).await {
                 Ok(claims) => {
                     backoff.reset();
                     for claim in claims {
-                        let Some(permit) = permits.pop() else { break };
+                        let Some(slot) = slots.pop() else { break };
                         metrics::claimed(&claim.job, claim.claimed_at);
-                        self.dispatch(claim, permit, &claimed).await;
+                        self.dispatch(claim, slot, &claimed).await;
                     }
                 }
                 Err(error) => {
@@ -109,36 +112,45 @@ impl Fetcher {
         }
     }
 
-    /// Permits for all free slots, at least one, and lock keys for them. `None` if the slots are closed.
+    /// All free slots, at least one, and lock keys for them. `None` if the slots are closed.
     async fn find_work(
         &self,
         source: &mut KeySource,
         pool: &SlotPool,
-    ) -> Option<(Vec<String>, Vec<OwnedSemaphorePermit>)> {
+    ) -> Option<(Vec<String>, Vec<Slot>)> {
         self.control.until_resumed(source.queue).await;
-        // Permits first: a key popped without a free slot would be lost until the sweep.
-        let mut permits = vec![pool.free.clone().acquire_owned().await.ok()?];
-        while let Ok(permit) = pool.free.clone().try_acquire_owned() {
-            permits.push(permit);
+        // Slots first: a key popped without a free slot would be lost until the sweep.
+        let mut slots = vec![pool.acquire().await?];
+        slots.extend(std::iter::from_fn(|| pool.try_acquire()));
+        if source.has_backlog {
+            self.collect_slots(&mut slots, pool).await;
         }
-        let keys = self.next_keys(source, permits.len()).await;
-        Some((keys, permits))
+        let keys = self.next_keys(source, slots.len()).await;
+        source.has_backlog = keys.len() == slots.len();
+        Some((keys, slots))
     }
 
-    async fn dispatch(
-        &self,
-        claim: Claim,
-        permit: OwnedSemaphorePermit,
-        claimed: &mpsc::Sender<Claimed>,
-    ) {
+    /// Adds further slots of the pool until it has no more, or the batch window is over. In a backlog a job waits longer
+    /// than that anyway, and each job of a claim of 128 costs MongoDB half as much as one of a claim of 16.
+    async fn collect_slots(&self, slots: &mut Vec<Slot>, pool: &SlotPool) {
+        let window = tokio::time::sleep(self.times.batch_window);
+        tokio::pin!(window);
+        while slots.len() < pool.size {
+            tokio::select! {
+                () = &mut window => return,
+                next = pool.acquire() => match next {
+                    Some(next) => slots.push(next),
+                    None => return,
+                },
+            }
+        }
+    }
+
+    async fn dispatch(&self, claim: Claim, slot: Slot, claimed: &mpsc::Sender<Claimed>) {
         let lease = self
             .leases
             .add(claim.job.id, claim.token, claim.deadline.clone());
-        let job = Claimed {
-            claim,
-            lease,
-            permit,
-        };
+        let job = Claimed { claim, lease, slot };
         // The channel has room for every slot. If its worker is gone, the lease expires and the job is rescued.
         let _ = claimed.send(job).await;
     }
@@ -188,12 +200,7 @@ impl Fetcher {
                     .await?
             }
         };
-        let Some(first) = consumer.next().await? else {
-            source.consumer = Some(consumer);
-            return Ok(Vec::new());
-        };
-        let mut keys = vec![first];
-        keys.extend(consumer.more(slots - 1).await?);
+        let keys = consumer.pop(slots).await?;
         source.consumer = Some(consumer);
         Ok(keys)
     }

@@ -23,7 +23,7 @@ pub struct EngineTimings {
     pub yield_after: Duration,
     /// Time for which an in-doubt write may still land.
     pub in_doubt_wait: Duration,
-    /// Time for which settlements and step records are collected for a batch.
+    /// Time for which settlements and step records are collected for a batch, and in a backlog free slots for a claim.
     pub batch_window: Duration,
     /// Time for which the end of a step waits for the job's other running steps, to be recorded with theirs.
     pub sibling_window: Duration,

@@ -21,10 +21,30 @@ use super::{
 use crate::metrics;
 
 /// Jobs read from MongoDB.
+#[derive(Default)]
 pub(super) struct Decoded {
     pub(super) jobs: Vec<Job>,
     /// The ids of those that cannot be decoded.
     pub(super) undecodable: Vec<Bson>,
+}
+
+impl Decoded {
+    /// A job as a command returned it.
+    pub(super) fn one(stored: Document) -> Self {
+        let mut decoded = Self::default();
+        let id = stored.get("_id").cloned();
+        match bson::deserialize_from_document(stored) {
+            Ok(job) => decoded.jobs.push(job),
+            Err(error) => decoded.add_undecodable(id, &error),
+        }
+        decoded
+    }
+
+    fn add_undecodable(&mut self, id: Option<Bson>, error: &bson::error::Error) {
+        let text = id.as_ref().map(id_text);
+        tracing::error!(job.id = text, %error, "Cannot decode a job; leaving it to a newer build");
+        self.undecodable.extend(id);
+    }
 }
 
 /// Decodes each job on its own, so that one that cannot be decoded hides no other.
@@ -39,10 +59,7 @@ pub(super) async fn decode(found: Cursor<RawDocumentBuf>) -> Result<Decoded, Sto
             Ok(job) => decoded.jobs.push(job),
             Err(error) => {
                 let id = stored.get("_id").ok().flatten();
-                let id = id.and_then(|id| Bson::try_from(id).ok());
-                let text = id.as_ref().map(id_text);
-                tracing::error!(job.id = text, %error, "Cannot decode a job; leaving it to a newer build");
-                decoded.undecodable.extend(id);
+                decoded.add_undecodable(id.and_then(|id| Bson::try_from(id).ok()), &error);
             }
         }
     }

@@ -7,7 +7,7 @@ use dezky_shared::{
     id::TenantId,
     platform::clock,
     queue::{job::Queue, priority::Priority},
-    store::jobs::{DUE_INDEX, HELD_INDEX, WAITING_INDEX},
+    store::jobs::{CLAIM_INDEX, DUE_INDEX, HELD_INDEX, WAITING_INDEX},
     upstream::Upstream,
 };
 use dezky_upstreams::circuit_breaker::RateBudget;
@@ -169,6 +169,39 @@ async fn the_cost_of_a_claim_depends_on_lock_keys_and_not_on_jobs() {
         let queues = if is_union(query) { 5 } else { 1 };
         let most = i64::try_from(4 * keys(query)).unwrap() * queues;
         assert!(number(query, "keysExamined") <= most, "{query:#?}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_claim_of_a_single_key_reads_one_job_of_many() {
+    let harness = Harness::new().await;
+    let jobs = vec![key(); 2_000];
+    harness.clone_for_lock_keys(&Lone { n: 1 }, &jobs).await;
+    profile(&harness).await;
+    let script = Script::new([]);
+
+    let registry =
+        Registry::default().register::<Lone>(Steps::parallel().step("work", script.step()));
+    let worker = harness.worker_of("worker", registry, 1);
+    script.until_runs(5).await;
+    worker.stop().await;
+
+    let profile = harness
+        .context
+        .store
+        .collection::<Document>("system.profile");
+    // Those that failed because the lock was held have no figures.
+    let claims = doc! {
+        "command.findAndModify": "jobs",
+        "command.hint": CLAIM_INDEX,
+        "keysExamined": { "$exists": true },
+    };
+    let claims = profile.find(claims).await.unwrap();
+    let claims: Vec<Document> = claims.try_collect().await.unwrap();
+    assert!(claims.len() >= 4, "{} claims", claims.len());
+    for claim in &claims {
+        assert!(number(claim, "keysExamined") <= 4, "{claim:#?}");
+        assert!(number(claim, "docsExamined") <= 1, "{claim:#?}");
     }
 }
 

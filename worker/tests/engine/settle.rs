@@ -466,13 +466,40 @@ async fn a_settlement_that_fails_does_not_block_others() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_slot_runs_its_next_job_while_a_settlement_is_written_and_unsettled_jobs_are_limited() {
+    let harness = Harness::new().await;
+    let script = Script::blocking([]);
+    let mut jobs = Vec::new();
+    for n in 0..3 {
+        jobs.push(harness.enqueue_unannounced(&Lone { n }).await.id);
+    }
+    let running = doc! { "state": { "$in": ["available", "running"] } };
+    harness.refuse_unless("jobs", running).await;
+
+    let worker = harness.worker_of("worker", registry(&script), 1);
+    script.release(3);
+    script.until_runs(2).await;
+    // Time in which a third job would be claimed.
+    tokio::time::sleep(Duration::from_millis(300)).await;
+    let (started, max_running) = (script.runs().len(), script.max_running());
+    harness.unblock_settlement().await;
+    for id in jobs {
+        let job = harness.finished(id).await;
+        assert_eq!((job.state, job.attempt), (JobState::Completed, 1));
+    }
+    worker.stop().await;
+
+    assert_eq!((started, max_running), (2, 1));
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn the_ready_set_is_notified_only_after_the_settlement() {
     let mut harness = Harness::new().await;
     harness.times.sweep_every = Duration::from_hours(1);
     let script = Script::blocking([]);
     let tenant_id = harness.add_tenant("acme", &[]).await.id;
     let first = harness.enqueue(&Single { tenant_id }).await;
-    // The only slot is taken until the settlement is written, so a key added early would remain visible.
+    // A key added early would be popped and dropped, since its lock is held, and no sweep would find the second job.
     let worker = harness.worker_of("worker", registry(&script), 1);
     script.until_runs(1).await;
     let second = harness.enqueue_unannounced(&Single { tenant_id }).await;

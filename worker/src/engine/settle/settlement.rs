@@ -112,7 +112,7 @@ pub(in crate::engine) struct Settlement {
     pub(in crate::engine) scheduled: bool,
     /// Whether a step was attempted.
     pub(in crate::engine) attempted: bool,
-    /// The slot, which is free once the settlement is written. `None` for a suspect.
+    /// The place among the unsettled jobs of its slot pool, until the settlement is written. `None` for a suspect.
     pub(in crate::engine) permit: Option<OwnedSemaphorePermit>,
     /// Notified once the settlement is written.
     pub(in crate::engine) done: oneshot::Sender<()>,
