@@ -15,6 +15,7 @@ pub mod long_poll;
 pub mod metrics;
 pub mod middleware;
 pub mod rate_limits;
+pub mod read;
 mod readiness;
 pub mod request_info;
 pub mod response;

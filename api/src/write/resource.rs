@@ -1,8 +1,7 @@
-//! Documents that need no job: list, show, create, update and delete.
+//! Documents that need no job: create, update and delete.
 
-use std::{future::Future, str::FromStr};
+use std::future::Future;
 
-use axum::Json;
 use bson::Document;
 use dezky_shared::{
     audit::{Action, Target},
@@ -16,9 +15,9 @@ use super::{Command, CommandError, CommandOutput, CommandRunner, Rollback, Write
 use crate::{
     error::{ApiError, ProblemCode},
     etag::ETag,
-    extract::{Access, Page, PageOf},
+    extract::Access,
     response::ApiResponse,
-    state::{AppState, Repositories},
+    state::Repositories,
 };
 
 /// Fields that callers do not write.
@@ -91,23 +90,6 @@ pub trait Resource: Versioned {
         let etag = self.etag();
         ApiResponse::new(StatusCode::OK, etag, &Self::View::from(self))
     }
-}
-
-/// A page of all documents, by id.
-pub async fn list<R: Resource<Id: FromStr>>(
-    app: &AppState,
-    page: &Page,
-) -> Result<Json<PageOf<R::View>>, ApiError> {
-    let list = R::PATH.trim_start_matches('/');
-    let found = R::repository(&app.db).list_page(page.after(list)?, page.fetch_limit());
-    let id = |document: &R| document.id().to_string();
-    Ok(Json(page.build(list, found.await?, id, R::View::from)))
-}
-
-/// The document with this id, with its version.
-pub async fn show<R: Resource>(app: &AppState, id: R::Id) -> Result<ApiResponse, ApiError> {
-    let found = R::repository(&app.db).find(id).await?;
-    Ok(found.ok_or(ProblemCode::NotFound)?.response())
 }
 
 impl<A: Access, B: Sync, P: Sync> Write<A, B, P> {
