@@ -29,8 +29,29 @@ pub trait Versioned:
 }
 
 /// Implements [`Versioned`] for a document with the fields `id`, `revision` and `updated_at`, and
-/// [`VersionedRepository`] for the repository that stores it.
+/// [`VersionedRepository`] for the repository that stores it. With the name of a collection, declares the repository, too.
 macro_rules! versioned {
+    (
+        $(#[$doc:meta])*
+        $repository:ident, $documents:ident = $collection:literal: $document:ident, $id:ty
+    ) => {
+        $(#[$doc])*
+        #[derive(Debug, Clone)]
+        pub struct $repository {
+            $documents: mongodb::Collection<$document>,
+        }
+
+        impl $repository {
+            /// The repository in `store`.
+            pub fn new(store: &std::sync::Arc<$crate::store::Store>) -> Self {
+                Self {
+                    $documents: store.collection($collection),
+                }
+            }
+        }
+
+        versioned!($repository, $documents: $document, $id);
+    };
     ($repository:ident, $documents:ident: $document:ident, $id:ty) => {
         impl $crate::store::Versioned for $document {
             type Id = $id;
