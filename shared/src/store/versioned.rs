@@ -245,17 +245,26 @@ pub trait VersionedRepository: Sync {
         session: &mut ClientSession,
         id: <Self::Document as Versioned>::Id,
     ) -> impl Future<Output = Result<Option<Self::Document>, StoreError>> + Send {
+        self.materialize_conflict_where(session, doc! { "_id": id })
+    }
+
+    /// As [`materialize_conflict`](Self::materialize_conflict), by a filter.
+    #[doc(hidden)]
+    fn materialize_conflict_where(
+        &self,
+        session: &mut ClientSession,
+        filter: bson::Document,
+    ) -> impl Future<Output = Result<Option<Self::Document>, StoreError>> + Send {
         async move {
             // A write that changes nothing conflicts with nothing; so it is changed, and changed back.
-            let filter = doc! { "_id": id.clone() };
             let increment = doc! { "$inc": { "revision": 1_i64 } };
             let document = self
                 .documents()
                 .find_one_and_update(filter, increment)
                 .session(&mut *session)
                 .await?;
-            if document.is_some() {
-                self.unlock(session, id).await?;
+            if let Some(document) = &document {
+                self.unlock(session, document.id()).await?;
             }
             Ok(document)
         }
