@@ -10,16 +10,14 @@ use dezky_shared::{
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use crate::{
-    auth::TokenVerifier,
+    auth::{self, TokenVerifier},
     config::Config,
-    console::IssuerClient,
     extract::{AccessControl, AccessState},
     flag_cache::FlagCache,
     keyed_mutex::KeyedMutex,
     long_poll::{ChangeWatcher, Sources},
     rate_limits::RateLimits,
     readiness::{ReadinessChecks, readiness_checks},
-    routes::tenants::PatchQueue,
 };
 
 /// The state of the router.
@@ -40,8 +38,6 @@ pub struct AppState {
     pub locks: KeyedMutex,
     /// Group commit of commands that only insert documents.
     pub group_commit: GroupCommit,
-    /// Patches of tenants that wait for their keyed mutex.
-    pub(crate) patches: PatchQueue,
     /// Notifications after a commit.
     pub hints: Hints,
     /// Long polls and event streams.
@@ -50,8 +46,8 @@ pub struct AppState {
     pub flags: FlagCache,
     /// Readiness checks.
     pub(crate) readiness: ReadinessChecks,
-    /// Client of the issuer at which operators sign in to the console. `None` if it is off.
-    pub(crate) console_issuer: Option<IssuerClient>,
+    /// HTTP client of the console's sign-in.
+    pub(crate) issuer_http: reqwest::Client,
     /// Recurring jobs.
     pub schedules: Vec<Schedule>,
     /// Cancelled when the process shuts down: waiting requests return at once.
@@ -201,18 +197,13 @@ impl AppState {
             watcher: ChangeWatcher::start(watched(&db), &hints.changes, shutdown),
             flags: FlagCache::start(db.flags.clone(), shutdown),
             readiness: readiness_checks(),
-            console_issuer: config
-                .console
-                .as_ref()
-                .map(|console| IssuerClient::new(console, &config.trust_roots))
-                .transpose()?,
+            issuer_http: auth::http_client(&config.trust_roots)?,
             config: config.clone(),
             store: store.clone(),
             db,
             access,
             locks: KeyedMutex::default(),
             group_commit: GroupCommit::new(store),
-            patches: PatchQueue::default(),
             hints,
             schedules: schedule_registry::all()?,
             shutdown: shutdown.clone(),

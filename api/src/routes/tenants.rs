@@ -6,6 +6,7 @@ mod group_update;
 pub(crate) mod health;
 mod list;
 mod partner;
+mod patch;
 mod settings;
 mod summary;
 mod update;
@@ -47,13 +48,14 @@ use crate::{
     write::{Command, CommandOutput, CommandResult, CommandRunner, Rollback},
 };
 
-pub(crate) use self::group_update::PatchQueue;
+pub(crate) use self::group_update::Patches;
 pub use self::view::TenantView;
 pub(super) use self::{
     actions::{resume_tenant, suspend_tenant},
     create::{CreateRequest as NewTenantRequest, NewTenant, create_tenant},
     list::{STATUSES, TenantSearch, page_of, search},
-    update::{Patch as TenantPatch, PatchRequest as TenantPatchRequest, edit_tenant},
+    patch::{Patch as TenantPatch, PatchRequest as TenantPatchRequest},
+    update::edit_tenant,
 };
 
 pub(super) fn router() -> OpenApiRouter<SharedState> {

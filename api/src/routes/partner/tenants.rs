@@ -1,6 +1,6 @@
 //! The partner's tenants, for its team.
 
-use axum::{Json, response::Response};
+use axum::{Extension, Json, response::Response};
 use dezky_shared::{
     billing::Plan, id::PartnerId, store::tenants::TenantFilter, tenant::TenantStatus,
 };
@@ -19,7 +19,7 @@ use crate::{
     read::{Get, ListResult},
     response::ApiResponse,
     routes::tenants::{
-        self, NewTenant, NewTenantRequest, TenantPatch, TenantPatchRequest, TenantSearch,
+        self, NewTenant, NewTenantRequest, Patches, TenantPatch, TenantPatchRequest, TenantSearch,
         TenantView,
     },
     validate::{self, OwnerRequest},
@@ -157,9 +157,10 @@ pub(super) async fn show(access: PartnerTenant<Read>) -> Result<ApiResponse, Api
     responses((status = 202, body = TenantView), (status = 200, body = TenantView)),
 )]
 pub(super) async fn patch(
+    Extension(patches): Extension<Patches>,
     w: Write<PartnerTenant<ReadWrite>, TenantPatch>,
 ) -> Result<Response, ApiError> {
-    tenants::edit_tenant(&w.app, &w.runner(), &w.access.tenant, &w.body).await
+    tenants::edit_tenant(&w.app, &patches, &w.runner(), &w.access.tenant, &w.body).await
 }
 
 /// Suspends a tenant of the partner
