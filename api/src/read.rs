@@ -14,7 +14,7 @@ use crate::{
     error::{ApiError, ProblemCode},
     extract::{IfNoneMatch, Page, PageOf, PathParam, QueryParams},
     response::ApiResponse,
-    state::SharedState,
+    state::{Connected, SharedState},
     write::Resource,
 };
 
@@ -61,8 +61,9 @@ impl<A> Get<A, QueryParams<Page>> {
     /// A page of all documents, by id.
     pub async fn list<R: Resource<Id: FromStr>>(&self) -> ListResult<R::View> {
         let (list, page) = (R::PATH.trim_start_matches('/'), &self.params.0);
-        let (repository, after) = (R::repository(&self.app.db), page.after(list)?);
-        let found = VersionedRepository::list_page(repository, after, page.fetch_limit());
+        let repository: &R::Repository = Connected::of(&self.app.db);
+        let (after, limit) = (page.after(list)?, page.fetch_limit());
+        let found = VersionedRepository::list_page(repository, after, limit);
         let id = |document: &R| document.id().to_string();
         Ok(Json(page.build(list, found.await?, id, R::View::from)))
     }
@@ -71,7 +72,7 @@ impl<A> Get<A, QueryParams<Page>> {
 impl<A, I> Get<A, PathParam<I>> {
     /// The document with the id in the path, with its version.
     pub async fn show<R: Resource<Id = I>>(self) -> Result<ApiResponse, ApiError> {
-        let repository = R::repository(&self.app.db);
+        let repository: &R::Repository = Connected::of(&self.app.db);
         let found = VersionedRepository::find(repository, self.params.0).await?;
         Ok(found.ok_or(ProblemCode::NotFound)?.response())
     }

@@ -54,6 +54,12 @@ pub struct AppState {
     pub shutdown: CancellationToken,
 }
 
+/// A connected repository: one of [`Repositories`].
+pub trait Connected: Sized {
+    /// This one.
+    fn of(db: &Repositories) -> &Self;
+}
+
 /// Declares [`Repositories`] and their construction from the store.
 macro_rules! repositories {
     ($($(#[$doc:meta])* $name:ident: $module:ident::$repository:ident,)*) => {
@@ -68,6 +74,12 @@ macro_rules! repositories {
                 Self { $($name: store::$module::$repository::new(store),)* }
             }
         }
+
+        $(impl Connected for store::$module::$repository {
+            fn of(db: &Repositories) -> &Self {
+                &db.$name
+            }
+        })*
     };
 }
 

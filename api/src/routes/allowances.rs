@@ -21,7 +21,7 @@ use crate::{
     extract::{Operator, PageOf, PathParam, PlatformReader, Validate},
     read::{Get, ListResult},
     response::ApiResponse,
-    state::{Repositories, SharedState},
+    state::SharedState,
     timestamp::Timestamp,
     validate::{FieldPatch, Validator, allowance, double_option},
     views::JobLink,
@@ -103,10 +103,6 @@ impl Resource for Allowance {
     const PATH: &'static str = "/allowances";
     type View = AllowanceView;
     type Repository = AllowanceRepository;
-
-    fn repository(db: &Repositories) -> &AllowanceRepository {
-        &db.allowances
-    }
 
     fn name(&self) -> String {
         self.plan.to_string()

@@ -78,10 +78,6 @@ impl Resource for Flag {
     type View = FlagView;
     type Repository = FlagRepository;
 
-    fn repository(db: &Repositories) -> &FlagRepository {
-        &db.flags
-    }
-
     fn name(&self) -> String {
         self.key.clone()
     }

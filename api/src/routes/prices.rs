@@ -18,7 +18,7 @@ use crate::{
     },
     read::{Get, ListResult},
     response::ApiResponse,
-    state::{Repositories, SharedState},
+    state::SharedState,
     timestamp::Timestamp,
     validate::{self, FieldPatch, Validator, double_option, money, name_of},
     write::{Resource, Write},
@@ -79,10 +79,6 @@ impl Resource for Price {
     const PATH: &'static str = "/prices";
     type View = PriceView;
     type Repository = PriceRepository;
-
-    fn repository(db: &Repositories) -> &PriceRepository {
-        &db.prices
-    }
 
     fn name(&self) -> String {
         let (plan, cycle) = (name_of(&self.plan), name_of(&self.cycle));

@@ -17,7 +17,7 @@ use crate::{
     etag::ETag,
     extract::Access,
     response::ApiResponse,
-    state::Repositories,
+    state::{Connected, Repositories},
 };
 
 /// Fields that callers do not write.
@@ -52,10 +52,7 @@ pub trait Resource: Versioned {
     /// Its representation in responses.
     type View: From<Self> + Serialize;
     /// The repository that stores it.
-    type Repository: VersionedRepository<Document = Self>;
-
-    /// The repository that stores it.
-    fn repository(db: &Repositories) -> &Self::Repository;
+    type Repository: VersionedRepository<Document = Self> + Connected;
 
     /// Its name, as the audit trail shows it.
     fn name(&self) -> String;
@@ -135,7 +132,7 @@ impl<R: Resource> Command for Create<R> {
     ) -> Result<CommandOutput, Rollback> {
         let (app, document) = (runner.app, &self.document);
         document.check(session, &app.db, Change::Create).await?;
-        R::repository(&app.db).insert(session, document).await?;
+        R::Repository::of(&app.db).insert(session, document).await?;
         let event = runner
             .event(app.store.now(), self.action, document.target(), None)
             .with_changes(&Document::new(), &document.audited()?);
@@ -167,7 +164,7 @@ where
             runner.if_match.check(document.etag())?;
             (self.edit)(document).map_err(CommandError::from)
         };
-        let updated = R::repository(&runner.app.db)
+        let updated = R::Repository::of(&runner.app.db)
             .update(session, self.id.clone(), now, edit)
             .await?;
         let Updated { before, after } = updated.ok_or(ProblemCode::NotFound)?;
@@ -194,7 +191,7 @@ impl<R: Resource> Command for Delete<R> {
         runner: &CommandRunner<'_>,
     ) -> Result<CommandOutput, Rollback> {
         let app = runner.app;
-        let repository = R::repository(&app.db);
+        let repository = R::Repository::of(&app.db);
         let found = repository.find_in_transaction(session, self.id.clone());
         let document = found.await?.ok_or(ProblemCode::NotFound)?;
         runner.if_match.check(document.etag())?;
