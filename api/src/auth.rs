@@ -15,7 +15,7 @@ use jsonwebtoken::{Algorithm, Validation, dangerous, errors::ErrorKind};
 use serde::{Deserialize, Deserializer, de::DeserializeOwned};
 
 use self::issuer::Issuer;
-pub(crate) use self::issuer::read_document;
+pub(crate) use self::issuer::{http_client, read_document};
 pub use self::subject::SubjectCheck;
 use crate::{
     config::AuthConfig,

@@ -10,6 +10,7 @@ mod chart;
 mod cookies;
 mod failure;
 mod form;
+mod html;
 mod page;
 mod page_request;
 mod pages;
@@ -33,8 +34,7 @@ use axum::{
     routing::{get, post},
 };
 
-pub(crate) use self::sign_in::IssuerClient;
-use self::{cookies::Cookies, routes::Routes, shared_reads::SharedReads};
+use self::{cookies::Cookies, routes::Routes, shared_reads::SharedReads, sign_in::IssuerClient};
 use crate::{config::ConsoleConfig, state::SharedState};
 
 /// Maximum size of a form, in bytes. The largest one selects 100 jobs.
@@ -55,13 +55,13 @@ type ConsoleState = Arc<Console>;
 
 /// The routes of the console, which call `api`. There are none if the console is off.
 pub(crate) fn router(app: &SharedState, api: &Router<SharedState>) -> Router<SharedState> {
-    let (Some(config), Some(issuer)) = (&app.config.console, &app.console_issuer) else {
+    let Some(config) = &app.config.console else {
         return Router::new();
     };
     let console: ConsoleState = Arc::new(Console {
         app: app.clone(),
         config: config.clone(),
-        issuer: issuer.clone(),
+        issuer: IssuerClient::new(config, app.issuer_http.clone()),
         cookies: Cookies::new(config.is_secure),
         routes: Routes::new(api.clone().with_state(app.clone())),
         shared_reads: SharedReads::default(),

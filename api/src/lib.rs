@@ -15,6 +15,7 @@ pub mod long_poll;
 pub mod metrics;
 pub mod middleware;
 pub mod rate_limits;
+pub mod read;
 mod readiness;
 pub mod request_info;
 pub mod response;
@@ -33,7 +34,7 @@ pub mod write;
 
 use std::sync::Arc;
 
-use axum::{Router, middleware::from_fn_with_state};
+use axum::{Extension, Router, middleware::from_fn_with_state};
 
 use self::openapi::QueryParameters;
 pub use self::{
@@ -49,10 +50,12 @@ pub const SERVICE: &str = "dezky-platform-api";
 pub fn router(state: state::SharedState) -> Router {
     let (routes, document) = routes::router().split_for_parts();
     let query = QueryParameters::from_document(&document);
-    let routes = routes.layer(from_fn_with_state(
-        Arc::new(query),
-        openapi::reject_unknown_query,
-    ));
+    let routes = routes
+        .layer(Extension(routes::tenants::Patches::default()))
+        .layer(from_fn_with_state(
+            Arc::new(query),
+            openapi::reject_unknown_query,
+        ));
     let console = console::router(&state, &routes);
     let routes = openapi::serve(document)
         .merge(routes)

@@ -5,60 +5,19 @@ use std::sync::Arc;
 use dezky_shared::{
     platform::change_feed::{ChangeFeed, DocumentChange},
     queue::{job::Job, ready_set::ReadySet, schedule::Schedule, schedule_registry},
-    store::{
-        Store,
-        allowances::AllowanceRepository,
-        apps::AppRepository,
-        audit::AuditRepository,
-        backlog_peaks::BacklogPeakRepository,
-        billing_accounts::BillingAccountRepository,
-        billing_totals::BillingTotalsRepository,
-        console_sessions::ConsoleSessionRepository,
-        dependencies::DependencyRepository,
-        domains::DomainRepository,
-        flags::FlagRepository,
-        group_commit::GroupCommit,
-        idempotency::IdempotencyRepository,
-        invitations::InvitationRepository,
-        invoices::InvoiceRepository,
-        job_operations::JobOperationRepository,
-        jobs::JobRepository,
-        ledger::LedgerRepository,
-        member_imports::MemberImportRepository,
-        members::{AdmissionSources, MemberRepository},
-        mfa_reports::MfaReportRepository,
-        partners::PartnerRepository,
-        payouts::PayoutRepository,
-        prices::PriceRepository,
-        queues::QueueRepository,
-        report_months::ReportMonthRepository,
-        saved_reports::SavedReportRepository,
-        schedule_ledger::ScheduleLedger,
-        setup_intents::SetupIntentRepository,
-        snapshots::SnapshotRepository,
-        storage_reports::StorageReportRepository,
-        subscriptions::SubscriptionRepository,
-        tenant_resource_changes::TenantResourceChanges,
-        tenants::TenantRepository,
-        upstreams::UpstreamRepository,
-        users::UserRepository,
-        webhook_events::WebhookEventRepository,
-        workers::WorkerRepository,
-    },
+    store::{self, Store, group_commit::GroupCommit, members::AdmissionSources},
 };
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use crate::{
-    auth::TokenVerifier,
+    auth::{self, TokenVerifier},
     config::Config,
-    console::IssuerClient,
     extract::{AccessControl, AccessState},
     flag_cache::FlagCache,
     keyed_mutex::KeyedMutex,
     long_poll::{ChangeWatcher, Sources},
     rate_limits::RateLimits,
     readiness::{ReadinessChecks, readiness_checks},
-    routes::tenants::PatchQueue,
 };
 
 /// The state of the router.
@@ -79,8 +38,6 @@ pub struct AppState {
     pub locks: KeyedMutex,
     /// Group commit of commands that only insert documents.
     pub group_commit: GroupCommit,
-    /// Patches of tenants that wait for their keyed mutex.
-    pub(crate) patches: PatchQueue,
     /// Notifications after a commit.
     pub hints: Hints,
     /// Long polls and event streams.
@@ -89,89 +46,116 @@ pub struct AppState {
     pub flags: FlagCache,
     /// Readiness checks.
     pub(crate) readiness: ReadinessChecks,
-    /// Client of the issuer at which operators sign in to the console. `None` if it is off.
-    pub(crate) console_issuer: Option<IssuerClient>,
+    /// HTTP client of the console's sign-in.
+    pub(crate) issuer_http: reqwest::Client,
     /// Recurring jobs.
     pub schedules: Vec<Schedule>,
     /// Cancelled when the process shuts down: waiting requests return at once.
     pub shutdown: CancellationToken,
 }
 
-/// The repositories, one per collection.
-#[derive(Debug)]
-pub struct Repositories {
+/// A connected repository: one of [`Repositories`].
+pub trait Connected: Sized {
+    /// This one.
+    fn of(db: &Repositories) -> &Self;
+}
+
+/// Declares [`Repositories`] and their construction from the store.
+macro_rules! repositories {
+    ($($(#[$doc:meta])* $name:ident: $module:ident::$repository:ident,)*) => {
+        /// The repositories, one per collection.
+        #[derive(Debug)]
+        pub struct Repositories {
+            $($(#[$doc])* pub $name: store::$module::$repository,)*
+        }
+
+        impl Repositories {
+            fn new(store: &Arc<Store>) -> Self {
+                Self { $($name: store::$module::$repository::new(store),)* }
+            }
+        }
+
+        $(impl Connected for store::$module::$repository {
+            fn of(db: &Repositories) -> &Self {
+                &db.$name
+            }
+        })*
+    };
+}
+
+repositories! {
     /// Tenants.
-    pub tenants: TenantRepository,
+    tenants: tenants::TenantRepository,
     /// Domains.
-    pub domains: DomainRepository,
+    domains: domains::DomainRepository,
     /// Apps of tenants.
-    pub apps: AppRepository,
+    apps: apps::AppRepository,
     /// Users.
-    pub users: UserRepository,
+    users: users::UserRepository,
     /// Members of tenants: their accounts at the upstreams.
-    pub members: MemberRepository,
+    members: members::MemberRepository,
     /// Changes of the members, apps, domains and invoices of tenants.
-    pub tenant_resource_changes: TenantResourceChanges,
+    tenant_resource_changes: tenant_resource_changes::TenantResourceChanges,
     /// Imports of members.
-    pub member_imports: MemberImportRepository,
+    member_imports: member_imports::MemberImportRepository,
     /// Partners.
-    pub partners: PartnerRepository,
+    partners: partners::PartnerRepository,
     /// Invitations to partner teams.
-    pub invitations: InvitationRepository,
+    invitations: invitations::InvitationRepository,
     /// Subscriptions.
-    pub subscriptions: SubscriptionRepository,
+    subscriptions: subscriptions::SubscriptionRepository,
     /// Invoices.
-    pub invoices: InvoiceRepository,
+    invoices: invoices::InvoiceRepository,
     /// Monthly totals of billing.
-    pub billing_totals: BillingTotalsRepository,
+    billing_totals: billing_totals::BillingTotalsRepository,
     /// Billing accounts.
-    pub billing_accounts: BillingAccountRepository,
+    billing_accounts: billing_accounts::BillingAccountRepository,
     /// Setup intents of the last hour.
-    pub setup_intents: SetupIntentRepository,
+    setup_intents: setup_intents::SetupIntentRepository,
     /// Events of Stripe that were received.
-    pub webhook_events: WebhookEventRepository,
+    webhook_events: webhook_events::WebhookEventRepository,
     /// Ledger of the partners.
-    pub ledger: LedgerRepository,
+    ledger: ledger::LedgerRepository,
     /// Payouts to partners.
-    pub payouts: PayoutRepository,
+    payouts: payouts::PayoutRepository,
     /// Prices of the plans.
-    pub prices: PriceRepository,
+    prices: prices::PriceRepository,
     /// Allowances of the plans.
-    pub allowances: AllowanceRepository,
+    allowances: allowances::AllowanceRepository,
     /// Storage of tenants, as jobs last measured it.
-    pub storage_reports: StorageReportRepository,
+    storage_reports: storage_reports::StorageReportRepository,
     /// Second factors of tenants' people, as jobs last looked them up.
-    pub mfa_reports: MfaReportRepository,
+    mfa_reports: mfa_reports::MfaReportRepository,
     /// Monthly snapshots of subscriptions.
-    pub snapshots: SnapshotRepository,
+    snapshots: snapshots::SnapshotRepository,
     /// Sums of months, for reports.
-    pub report_months: ReportMonthRepository,
+    report_months: report_months::ReportMonthRepository,
     /// Saved reports.
-    pub saved_reports: SavedReportRepository,
+    saved_reports: saved_reports::SavedReportRepository,
     /// Jobs.
-    pub jobs: JobRepository,
+    jobs: jobs::JobRepository,
     /// Bulk operations on jobs.
-    pub job_operations: JobOperationRepository,
+    job_operations: job_operations::JobOperationRepository,
     /// Instants at which schedules ran.
-    pub schedule_ledger: ScheduleLedger,
+    schedule_ledger: schedule_ledger::ScheduleLedger,
     /// Queues and whether they are paused.
-    pub queues: QueueRepository,
+    queues: queues::QueueRepository,
     /// Peaks of the backlog of the last day.
-    pub backlog_peaks: BacklogPeakRepository,
+    backlog_peaks: backlog_peaks::BacklogPeakRepository,
     /// Workers.
-    pub workers: WorkerRepository,
+    workers: workers::WorkerRepository,
     /// Upstreams and their circuit breakers.
-    pub upstreams: UpstreamRepository,
+    upstreams: upstreams::UpstreamRepository,
     /// Dependencies as the workers last checked them.
-    pub dependencies: DependencyRepository,
+    dependencies: dependencies::DependencyRepository,
     /// Feature flags.
-    pub flags: FlagRepository,
+    flags: flags::FlagRepository,
     /// Sessions of operators in the console.
-    pub console_sessions: ConsoleSessionRepository,
+    console_sessions: console_sessions::ConsoleSessionRepository,
     /// Audit trail.
-    pub audit: AuditRepository,
+    audit: audit::AuditRepository,
     /// Idempotency keys.
-    pub idempotency: IdempotencyRepository,
+    idempotency: idempotency::IdempotencyRepository,
 }
 
 /// Notifications after a commit. Losing one delays work and harms nothing.
@@ -225,18 +209,13 @@ impl AppState {
             watcher: ChangeWatcher::start(watched(&db), &hints.changes, shutdown),
             flags: FlagCache::start(db.flags.clone(), shutdown),
             readiness: readiness_checks(),
-            console_issuer: config
-                .console
-                .as_ref()
-                .map(|console| IssuerClient::new(console, &config.trust_roots))
-                .transpose()?,
+            issuer_http: auth::http_client(&config.trust_roots)?,
             config: config.clone(),
             store: store.clone(),
             db,
             access,
             locks: KeyedMutex::default(),
             group_commit: GroupCommit::new(store),
-            patches: PatchQueue::default(),
             hints,
             schedules: schedule_registry::all()?,
             shutdown: shutdown.clone(),
@@ -251,47 +230,6 @@ impl AccessState for SharedState {
 }
 
 impl Repositories {
-    fn new(store: &Arc<Store>) -> Self {
-        Self {
-            tenants: TenantRepository::new(store),
-            domains: DomainRepository::new(store),
-            apps: AppRepository::new(store),
-            tenant_resource_changes: TenantResourceChanges::new(store),
-            users: UserRepository::new(store),
-            members: MemberRepository::new(store),
-            member_imports: MemberImportRepository::new(store),
-            partners: PartnerRepository::new(store),
-            invitations: InvitationRepository::new(store),
-            subscriptions: SubscriptionRepository::new(store),
-            invoices: InvoiceRepository::new(store),
-            billing_totals: BillingTotalsRepository::new(store),
-            billing_accounts: BillingAccountRepository::new(store),
-            setup_intents: SetupIntentRepository::new(store),
-            webhook_events: WebhookEventRepository::new(store),
-            ledger: LedgerRepository::new(store),
-            payouts: PayoutRepository::new(store),
-            prices: PriceRepository::new(store),
-            allowances: AllowanceRepository::new(store),
-            storage_reports: StorageReportRepository::new(store),
-            mfa_reports: MfaReportRepository::new(store),
-            snapshots: SnapshotRepository::new(store),
-            report_months: ReportMonthRepository::new(store),
-            saved_reports: SavedReportRepository::new(store),
-            jobs: JobRepository::new(store),
-            job_operations: JobOperationRepository::new(store),
-            schedule_ledger: ScheduleLedger::new(store),
-            queues: QueueRepository::new(store),
-            backlog_peaks: BacklogPeakRepository::new(store),
-            workers: WorkerRepository::new(store),
-            upstreams: UpstreamRepository::new(store),
-            dependencies: DependencyRepository::new(store),
-            flags: FlagRepository::new(store),
-            console_sessions: ConsoleSessionRepository::new(store),
-            audit: AuditRepository::new(store),
-            idempotency: IdempotencyRepository::new(store),
-        }
-    }
-
     /// Repositories that the admission of new members reads.
     pub fn admission_sources(&self) -> AdmissionSources<'_> {
         AdmissionSources {

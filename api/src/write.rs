@@ -13,7 +13,7 @@ use dezky_shared::store::idempotency::IdempotencyKey;
 pub use self::{
     command::{Command, CommandOutput, CommandResult, CommandRunner},
     group::DetachedRequest,
-    resource::{Change, Resource, audited_fields, list, show},
+    resource::{Change, Resource, audited_fields},
     rollback::{CommandError, Rollback},
     tenant_state::{ensure_not_terminating, find_open_tenant},
 };

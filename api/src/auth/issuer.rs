@@ -80,6 +80,15 @@ enum Cached {
     Expired,
 }
 
+/// HTTP client for requests to issuers.
+pub(crate) fn http_client(trust_roots: &TrustRoots) -> anyhow::Result<reqwest::Client> {
+    Ok(trust_roots
+        .client_builder()
+        .connect_timeout(CONNECT_TIMEOUT)
+        .timeout(REQUEST_TIMEOUT)
+        .build()?)
+}
+
 impl Issuer {
     pub(super) fn new(config: &IssuerConfig, trust_roots: &TrustRoots) -> anyhow::Result<Self> {
         Ok(Self {
@@ -87,11 +96,7 @@ impl Issuer {
             audiences: config.audiences.clone(),
             subjects: Subjects::default(),
             jwks_url: config.jwks_url.clone(),
-            http: trust_roots
-                .client_builder()
-                .connect_timeout(CONNECT_TIMEOUT)
-                .timeout(REQUEST_TIMEOUT)
-                .build()?,
+            http: http_client(trust_roots)?,
             keys: RwLock::default(),
             throttle: Arc::default(),
         })

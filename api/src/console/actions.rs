@@ -27,7 +27,7 @@ pub(super) async fn run(
 ) -> Result<Response, Failure> {
     let action = found(&submission.session, &resource, &name)?;
     let id = segment(&id)?;
-    if action.needs_confirmation(&submission) {
+    if action.needs_confirmation(submission.is_confirmed()) {
         let path = format!("/console/{resource}/{id}/{name}");
         return confirmation::ask(&submission, action, id, path);
     }

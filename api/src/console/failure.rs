@@ -5,7 +5,7 @@ use axum::response::{IntoResponse, Response};
 use dezky_shared::store::StoreError;
 use http::{HeaderValue, StatusCode, header};
 
-use super::page;
+use super::html;
 use crate::{
     error::{ApiError, PendingProblem, Problem, ProblemCode},
     extract::RequestInfo,
@@ -103,7 +103,7 @@ impl IntoResponse for Failure {
     fn into_response(self) -> Response {
         let status = StatusCode::from_u16(self.status);
         let status = status.unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
-        let mut response = page::respond(status, &self);
+        let mut response = html::respond(status, &self);
         if let Some(seconds) = self.retry_after {
             response.headers_mut().insert(header::RETRY_AFTER, seconds);
         }

@@ -1,14 +1,12 @@
 //! Common parts of all pages: the frame, the stylesheet, the script and the security headers.
 
-use askama::Template;
 use axum::{
-    Extension,
     extract::{Request, State},
     middleware::Next,
-    response::{Html, IntoResponse as _, Response},
+    response::{IntoResponse as _, Response},
 };
 use dezky_shared::user::PlatformRole;
-use http::{HeaderName, HeaderValue, StatusCode, header};
+use http::{HeaderName, HeaderValue, header};
 
 use super::{
     ConsoleState,
@@ -18,7 +16,6 @@ use super::{
     query::{Parameters, text},
     session::{Session, random},
 };
-use crate::{error::ApiError, response::Complete};
 
 /// Pages in the navigation: address and name.
 const NAVIGATION: [(&str, &str); 13] = [
@@ -147,14 +144,6 @@ impl Frame {
     /// Whether the operator may change everything.
     pub(super) fn may_write(&self) -> bool {
         self.role == PlatformRole::Admin
-    }
-}
-
-/// A page as a response.
-pub(super) fn respond(status: StatusCode, page: &impl Template) -> Response {
-    match page.render() {
-        Ok(html) => (status, Extension(Complete), Html(html)).into_response(),
-        Err(error) => ApiError::internal(error.into()).into_response(),
     }
 }
 

@@ -33,7 +33,8 @@ use serde::{Deserialize, de::DeserializeOwned};
 use super::{
     failure::Failure,
     form::{Field, Form},
-    page::{Frame, respond},
+    html::respond,
+    page::Frame,
     page_request::PageRequest,
     query::path_with,
     table::Table,

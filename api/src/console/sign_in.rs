@@ -14,13 +14,13 @@ use dezky_shared::audit::Action;
 use http::{HeaderMap, HeaderValue, StatusCode, header};
 use serde::Deserialize;
 
-pub(crate) use self::issuer::IssuerClient;
+pub(super) use self::issuer::IssuerClient;
 use self::{attempt::Attempt, return_path::return_path};
 use super::{
     Console, ConsoleState,
     cookies::Cookie,
     failure::Failure,
-    page,
+    html,
     query::{Parameters, text},
     session::{self, Session, not_an_operator, operator},
     submission::Submission,
@@ -133,7 +133,7 @@ pub(super) async fn sign_out(
 struct SignedOut;
 
 pub(super) fn signed_out() -> Response {
-    page::respond(StatusCode::OK, &SignedOut)
+    html::respond(StatusCode::OK, &SignedOut)
 }
 
 /// Redirects with these cookies.

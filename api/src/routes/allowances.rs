@@ -1,6 +1,6 @@
 //! Allowances of the plans: the storage and the limits that each grants to its tenants. For operators.
 
-use axum::{Json, extract::State, response::Response};
+use axum::{Json, response::Response};
 use dezky_shared::{
     allowance::Allowance,
     audit::Action,
@@ -19,8 +19,9 @@ use crate::{
     config::Config,
     error::{ApiError, FieldError},
     extract::{Operator, PageOf, PathParam, PlatformReader, Validate},
+    read::{Get, ListResult},
     response::ApiResponse,
-    state::{Repositories, SharedState},
+    state::SharedState,
     timestamp::Timestamp,
     validate::{FieldPatch, Validator, allowance, double_option},
     views::JobLink,
@@ -102,10 +103,6 @@ impl Resource for Allowance {
     const PATH: &'static str = "/allowances";
     type View = AllowanceView;
     type Repository = AllowanceRepository;
-
-    fn repository(db: &Repositories) -> &AllowanceRepository {
-        &db.allowances
-    }
 
     fn name(&self) -> String {
         self.plan.to_string()
@@ -216,23 +213,16 @@ impl Patch {
 
 /// Lists the allowances of all plans, smallest plan first
 #[utoipa::path(get, path = "/allowances", operation_id = "listAllowances", tag = "prices", responses((status = 200, body = PageOf<AllowanceView>)))]
-async fn list(
-    _: PlatformReader,
-    State(app): State<SharedState>,
-) -> Result<Json<PageOf<AllowanceView>>, ApiError> {
-    let allowances = app.db.allowances.list_all().await?;
+async fn list(get: Get<PlatformReader>) -> ListResult<AllowanceView> {
+    let allowances = get.app.db.allowances.list_all().await?;
     let views = allowances.into_values().map(AllowanceView::from);
     Ok(Json(PageOf::single(views.collect())))
 }
 
 /// Returns the allowance of a plan
 #[utoipa::path(get, path = "/allowances/{plan}", operation_id = "getAllowance", tag = "prices", responses((status = 200, body = AllowanceView)))]
-async fn show(
-    _: PlatformReader,
-    PathParam(plan): PathParam<Plan>,
-    State(app): State<SharedState>,
-) -> Result<ApiResponse, ApiError> {
-    let allowance = app.db.allowances.of_plan(plan).await?;
+async fn show(get: Get<PlatformReader, PathParam<Plan>>) -> Result<ApiResponse, ApiError> {
+    let allowance = get.app.db.allowances.of_plan(get.params.0).await?;
     Ok(allowance.response())
 }
 

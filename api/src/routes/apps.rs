@@ -13,7 +13,6 @@ mod view;
 
 use axum::{
     Json,
-    extract::State,
     response::{IntoResponse as _, Response},
 };
 use bson::{Document, doc};
@@ -36,7 +35,8 @@ use super::outcome::{in_state_of, preference_applied, run_and_await, status_of};
 use crate::{
     error::{ApiError, ProblemCode},
     etag::ETag,
-    extract::{IfNoneMatch, Page, PageOf, PathId, QueryParams, ReadPrivate, TenantAccess},
+    extract::{Page, PageOf, PathId, QueryParams, ReadPrivate, TenantAccess},
+    read::{Get, ListResult},
     response::ApiResponse,
     state::{AppState, SharedState},
     views::{JobLink, job_href},
@@ -63,19 +63,16 @@ fn documented() -> OpenApiRouter<SharedState> {
     params(Page),
     responses((status = 200, body = PageOf<AppView>)),
 )]
-async fn list(
-    access: TenantAccess<ReadPrivate>,
-    QueryParams(page): QueryParams<Page>,
-    State(app): State<SharedState>,
-) -> Result<Json<PageOf<AppView>>, ApiError> {
-    let tenant = &access.tenant;
+async fn list(get: Get<TenantAccess<ReadPrivate>, QueryParams<Page>>) -> ListResult<AppView> {
+    let QueryParams(page) = get.params;
+    let tenant = &get.access.tenant;
     let list = format!("apps?{}", tenant.id);
     let after: Option<AppId> = page.after(&list)?;
-    let apps = &app.db.apps;
+    let apps = &get.app.db.apps;
     let apps = apps.list(tenant.id, after, page.fetch_limit()).await?;
     let id = |app: &App| app.id.to_string();
     Ok(Json(page.build(&list, apps, id, |found| {
-        AppView::new(&app, &tenant.slug, found)
+        AppView::new(&get.app, &tenant.slug, found)
     })))
 }
 
@@ -86,18 +83,13 @@ async fn list(
     get, path = "/tenants/{slug}/apps/{id}", operation_id = "getApp", tag = "apps",
     responses((status = 200, body = AppView), (status = 304)),
 )]
-async fn show(
-    access: TenantAccess<ReadPrivate>,
-    PathId(id): PathId<AppId>,
-    if_none_match: IfNoneMatch,
-    State(app): State<SharedState>,
-) -> Result<Response, ApiError> {
-    let tenant = &access.tenant;
-    let found = app.db.apps.find_of(tenant.id, id).await?;
+async fn show(get: Get<TenantAccess<ReadPrivate>, PathId<AppId>>) -> Result<Response, ApiError> {
+    let tenant = &get.access.tenant;
+    let found = get.app.db.apps.find_of(tenant.id, get.params.0).await?;
     let found = found.ok_or(ProblemCode::NotFound)?;
     let etag = ETag::from(&found);
-    let view = AppView::new(&app, &tenant.slug, found);
-    Ok(ApiResponse::conditional(&if_none_match, etag, &view))
+    let view = AppView::new(&get.app, &tenant.slug, found);
+    Ok(ApiResponse::conditional(&get.if_none_match, etag, &view))
 }
 
 /// Runs a command on an app under the tenant's keyed mutex. With `Prefer: wait`, waits for the outcome.

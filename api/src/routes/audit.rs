@@ -9,7 +9,6 @@ mod view;
 
 use axum::{
     Json,
-    extract::State,
     response::{IntoResponse as _, Response},
 };
 use dezky_shared::{audit::AuditEvent, store::audit::AuditCursor, tenant::Tenant};
@@ -25,7 +24,8 @@ use crate::{
     extract::{
         Caller, Format, Page, PageOf, PlatformReader, QueryParams, ReadPrivate, TenantAccess,
     },
-    state::SharedState,
+    read::Get,
+    state::{AppState, SharedState},
 };
 
 pub(super) fn router() -> OpenApiRouter<SharedState> {
@@ -47,23 +47,28 @@ pub(super) fn router() -> OpenApiRouter<SharedState> {
     ),
 )]
 async fn list(
-    PlatformReader(caller): PlatformReader,
-    QueryParams(query): QueryParams<PlatformQuery>,
-    format: Format,
-    State(app): State<SharedState>,
+    get: Get<PlatformReader, (QueryParams<PlatformQuery>, Format)>,
 ) -> Result<Response, ApiError> {
+    let (QueryParams(query), format) = get.params;
     let tenant = match &query.tenant {
         None => None,
-        Some(slug) => Some(app.db.tenants.find_by_slug(slug).await?.ok_or_else(|| {
-            let message = "The tenant does not exist.";
-            ApiError::invalid(vec![FieldError::parameter(
-                "tenant",
-                "unknown_tenant",
-                message,
-            )])
-        })?),
+        Some(slug) => Some(named_tenant(&get.app, slug).await?),
     };
-    respond(&app, &caller, query.events, tenant.as_ref(), format).await
+    let (app, PlatformReader(caller)) = (&get.app, &get.access);
+    respond(app, caller, query.events, tenant.as_ref(), format).await
+}
+
+/// The tenant of the filter. 422 if it does not exist.
+async fn named_tenant(app: &AppState, slug: &str) -> Result<Tenant, ApiError> {
+    let tenant = app.db.tenants.find_by_slug(slug).await?;
+    tenant.ok_or_else(|| {
+        let message = "The tenant does not exist.";
+        ApiError::invalid(vec![FieldError::parameter(
+            "tenant",
+            "unknown_tenant",
+            message,
+        )])
+    })
 }
 
 /// Lists the audit events of a tenant, newest first
@@ -78,12 +83,11 @@ async fn list(
     ),
 )]
 async fn list_of_tenant(
-    access: TenantAccess<ReadPrivate>,
-    QueryParams(query): QueryParams<AuditQuery>,
-    format: Format,
-    State(app): State<SharedState>,
+    get: Get<TenantAccess<ReadPrivate>, (QueryParams<AuditQuery>, Format)>,
 ) -> Result<Response, ApiError> {
-    respond(&app, &access.caller, query, Some(&access.tenant), format).await
+    let (QueryParams(query), format) = get.params;
+    let (caller, tenant) = (&get.access.caller, &get.access.tenant);
+    respond(&get.app, caller, query, Some(tenant), format).await
 }
 
 async fn respond(

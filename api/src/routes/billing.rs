@@ -5,7 +5,6 @@ mod summary;
 mod sync;
 mod view;
 
-use axum::extract::State;
 use bson::DateTime;
 use dezky_shared::{
     audit::AuditEvent,
@@ -25,6 +24,7 @@ use self::view::BillingView;
 use crate::{
     error::{ApiError, ProblemCode},
     extract::{ReadBilling, TenantAccess},
+    read::Get,
     response::ApiResponse,
     state::{AppState, SharedState},
     views::{JobLink, job_href},
@@ -98,19 +98,16 @@ pub(super) async fn request_job<V: Serialize>(
     get, path = "/tenants/{slug}/billing", operation_id = "getTenantBilling", tag = "billing",
     responses((status = 200, body = BillingView)),
 )]
-async fn show(
-    access: TenantAccess<ReadBilling>,
-    State(app): State<SharedState>,
-) -> Result<ApiResponse, ApiError> {
-    let (tenant, now) = (&access.tenant, app.store.now());
+async fn show(get: Get<TenantAccess<ReadBilling>>) -> Result<ApiResponse, ApiError> {
+    let (tenant, now) = (&get.access.tenant, get.app.store.now());
     let ids = [tenant.id];
     let (mut live, open, account) = tokio::try_join!(
-        app.db.subscriptions.list_live(&ids),
-        app.db.invoices.list_open(tenant.id),
-        app.db.billing_accounts.find(tenant.id),
+        get.app.db.subscriptions.list_live(&ids),
+        get.app.db.invoices.list_open(tenant.id),
+        get.app.db.billing_accounts.find(tenant.id),
     )?;
     let subscription = live.remove(&tenant.id).flatten();
-    let is_billed = is_billed(&app, tenant, now).await?;
+    let is_billed = is_billed(&get.app, tenant, now).await?;
     let view = BillingView::new(tenant, subscription.clone(), &open, is_billed, now)
         .with_account(subscription.as_ref(), account);
     Ok(ApiResponse::unversioned(StatusCode::OK, &view))

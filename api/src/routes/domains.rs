@@ -11,7 +11,6 @@ mod view;
 
 use axum::{
     Json,
-    extract::State,
     response::{IntoResponse as _, Response},
 };
 use dezky_shared::{
@@ -36,6 +35,7 @@ use crate::{
     extract::{
         Caller, IfNoneMatch, Page, PageOf, PathDomain, QueryParams, Read, TenantAccess, Wait,
     },
+    read::{Get, ListResult},
     response::ApiResponse,
     state::{AppState, SharedState},
     views::{JobLink, job_href},
@@ -57,20 +57,14 @@ pub(super) fn router() -> OpenApiRouter<SharedState> {
     params(Page),
     responses((status = 200, body = PageOf<DomainView>)),
 )]
-async fn list(
-    access: TenantAccess<Read>,
-    QueryParams(page): QueryParams<Page>,
-    State(app): State<SharedState>,
-) -> Result<Json<PageOf<DomainView>>, ApiError> {
-    let tenant = &access.tenant;
+async fn list(get: Get<TenantAccess<Read>, QueryParams<Page>>) -> ListResult<DomainView> {
+    let QueryParams(page) = get.params;
+    let tenant = &get.access.tenant;
     let list = format!("domains?{}", tenant.id);
     let after: Option<DomainId> = page.after(&list)?;
-    backfill_domains(&app, tenant).await?;
-    let domains = app
-        .db
-        .domains
-        .list(tenant.id, after, page.fetch_limit())
-        .await?;
+    backfill_domains(&get.app, tenant).await?;
+    let domains = &get.app.db.domains;
+    let domains = domains.list(tenant.id, after, page.fetch_limit()).await?;
     Ok(Json(page.build(
         &list,
         domains,
@@ -90,22 +84,20 @@ async fn list(
     responses((status = 200, body = DomainView), (status = 304)),
 )]
 async fn show(
-    access: TenantAccess<Read>,
-    PathDomain(name): PathDomain,
-    QueryParams(wait): QueryParams<Wait>,
-    if_none_match: IfNoneMatch,
-    State(app): State<SharedState>,
+    get: Get<TenantAccess<Read>, (PathDomain, QueryParams<Wait>)>,
 ) -> Result<Response, ApiError> {
-    let tenant = &access.tenant;
-    backfill_domains(&app, tenant).await?;
-    let domain = app.db.domains.find_by_name(tenant.id, &name).await?;
+    let (PathDomain(name), QueryParams(wait)) = get.params;
+    let tenant = &get.access.tenant;
+    backfill_domains(&get.app, tenant).await?;
+    let domain = get.app.db.domains.find_by_name(tenant.id, &name).await?;
     let mut domain = domain.ok_or(ProblemCode::NotFound)?;
     if let Some(deadline) = wait.deadline() {
-        let mut caller = access.caller;
-        domain = until_changed(&app, &mut caller, &domain, &if_none_match, deadline).await?;
+        let mut caller = get.access.caller;
+        domain =
+            until_changed(&get.app, &mut caller, &domain, &get.if_none_match, deadline).await?;
     }
     let (etag, view) = (ETag::from(&domain), DomainView::from(domain));
-    Ok(ApiResponse::conditional(&if_none_match, etag, &view))
+    Ok(ApiResponse::conditional(&get.if_none_match, etag, &view))
 }
 
 /// Long polling: waits until `domain` is settled, or with `If-None-Match`, until its version differs. Not found once it is

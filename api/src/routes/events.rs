@@ -16,10 +16,7 @@ mod topic;
 
 use std::fmt::Display;
 
-use axum::{
-    extract::State,
-    response::{Response, sse::Event},
-};
+use axum::response::{Response, sse::Event};
 use dezky_shared::id::JobId;
 use utoipa_axum::{router::OpenApiRouter, routes};
 
@@ -31,6 +28,7 @@ use super::{
 use crate::{
     error::ApiError,
     extract::{PathParam, Read, SignedIn, TenantAccess},
+    read::Get,
     state::SharedState,
 };
 
@@ -55,14 +53,11 @@ pub(super) fn router() -> OpenApiRouter<SharedState> {
         (status = 200, body = JobView, content_type = "text/event-stream"), (status = 204),
     ),
 )]
-async fn of_job(
-    SignedIn(caller): SignedIn,
-    PathParam(id): PathParam<JobId>,
-    LastEventId(last): LastEventId,
-    State(app): State<SharedState>,
-) -> Result<Response, ApiError> {
-    let (job, _) = visible_job(&app, &caller, id).await?;
-    watch(app, caller, Topic::Job(id, job.tenant_id), last).await
+async fn of_job(get: Get<SignedIn, (PathParam<JobId>, LastEventId)>) -> Result<Response, ApiError> {
+    let SignedIn(caller) = get.access;
+    let (PathParam(id), LastEventId(last)) = get.params;
+    let (job, _) = visible_job(&get.app, &caller, id).await?;
+    watch(get.app, caller, Topic::Job(id, job.tenant_id), last).await
 }
 
 /// Streams the events of a tenant
@@ -82,13 +77,9 @@ async fn of_job(
         (status = 200, body = TenantView, content_type = "text/event-stream"),
     ),
 )]
-async fn of_tenant(
-    access: TenantAccess<Read>,
-    LastEventId(last): LastEventId,
-    State(app): State<SharedState>,
-) -> Result<Response, ApiError> {
-    let topic = Topic::Tenant(access.tenant.id);
-    watch(app, access.caller, topic, last).await
+async fn of_tenant(get: Get<TenantAccess<Read>, LastEventId>) -> Result<Response, ApiError> {
+    let topic = Topic::Tenant(get.access.tenant.id);
+    watch(get.app, get.access.caller, topic, get.params.0).await
 }
 
 /// An event with the view of a document.

@@ -5,7 +5,6 @@ mod evaluate;
 mod rules;
 mod update;
 
-use axum::{Json, extract::State};
 use dezky_shared::{
     audit::Action,
     feature_flag::{Flag, MAX_FLAGS, NEW_BILLING_ENGINE},
@@ -20,10 +19,11 @@ use self::rules::RuleView;
 use crate::{
     error::{ApiError, ProblemCode},
     extract::{EmptyBody, Operator, Page, PageOf, PathParam, PlatformReader, QueryParams},
+    read::{Get, ListResult},
     response::ApiResponse,
     state::{Repositories, SharedState},
     timestamp::Timestamp,
-    write::{self, Change, Resource, Rollback, Write},
+    write::{Change, Resource, Rollback, Write},
 };
 
 pub(super) fn router() -> OpenApiRouter<SharedState> {
@@ -78,10 +78,6 @@ impl Resource for Flag {
     type View = FlagView;
     type Repository = FlagRepository;
 
-    fn repository(db: &Repositories) -> &FlagRepository {
-        &db.flags
-    }
-
     fn name(&self) -> String {
         self.key.clone()
     }
@@ -109,22 +105,14 @@ impl Resource for Flag {
 
 /// Lists feature flags, by key
 #[utoipa::path(get, path = "/flags", operation_id = "listFlags", tag = "flags", params(Page), responses((status = 200, body = PageOf<FlagView>)))]
-async fn list(
-    _: PlatformReader,
-    QueryParams(page): QueryParams<Page>,
-    State(app): State<SharedState>,
-) -> Result<Json<PageOf<FlagView>>, ApiError> {
-    write::list::<Flag>(&app, &page).await
+async fn list(get: Get<PlatformReader, QueryParams<Page>>) -> ListResult<FlagView> {
+    get.list::<Flag>().await
 }
 
 /// Returns a feature flag
 #[utoipa::path(get, path = "/flags/{key}", operation_id = "getFlag", tag = "flags", responses((status = 200, body = FlagView)))]
-async fn show(
-    _: PlatformReader,
-    PathParam(key): PathParam<String>,
-    State(app): State<SharedState>,
-) -> Result<ApiResponse, ApiError> {
-    write::show::<Flag>(&app, key).await
+async fn show(get: Get<PlatformReader, PathParam<String>>) -> Result<ApiResponse, ApiError> {
+    get.show::<Flag>().await
 }
 
 /// Deletes a feature flag and returns it

@@ -1,6 +1,6 @@
 //! Infrastructure status: dependencies as the leading worker last checked them.
 
-use axum::{Json, extract::State};
+use axum::Json;
 use bson::DateTime;
 use dezky_shared::{
     dependency::{CheckState, Dependency, DependencyStatus},
@@ -18,6 +18,7 @@ use crate::{
     auth::SubjectCheck,
     error::{ApiError, ProblemCode},
     extract::PlatformReader,
+    read::Get,
     readiness::Check,
     state::SharedState,
     timestamp::Timestamp,
@@ -144,14 +145,11 @@ struct LocalChecks {
 ///
 /// The leading worker checks every 15 s; the response has the result and age of each check.
 #[utoipa::path(get, path = "/infrastructure", operation_id = "getInfrastructure", tag = "operations", responses((status = 200, body = Infrastructure)))]
-async fn show(
-    _: PlatformReader,
-    State(app): State<SharedState>,
-) -> Result<Json<Infrastructure>, ApiError> {
-    let local = Readiness::check(&app.store, &app.hints.ready).await;
-    let statuses = app.db.dependencies.list().await?;
-    let workers = app.db.workers.list().await?;
-    let now = app.store.now();
+async fn show(get: Get<PlatformReader>) -> Result<Json<Infrastructure>, ApiError> {
+    let local = Readiness::check(&get.app.store, &get.app.hints.ready).await;
+    let statuses = get.app.db.dependencies.list().await?;
+    let workers = get.app.db.workers.list().await?;
+    let now = get.app.store.now();
     let view = |dependency: &Dependency| {
         let id = dependency.to_string();
         match statuses.iter().find(|status| status.id == id) {
@@ -177,7 +175,8 @@ async fn show(
             mongodb: local.mongodb.into(),
             redis: local.redis.into(),
         },
-        issuers: app
+        issuers: get
+            .app
             .access
             .tokens
             .subject_checks()

@@ -7,7 +7,6 @@ mod view;
 
 use axum::{
     Json,
-    extract::State,
     response::{IntoResponse as _, Response},
 };
 use dezky_shared::{
@@ -27,9 +26,10 @@ use crate::{
     error::{ApiError, ProblemCode},
     etag::ETag,
     extract::{
-        FromQuery, IfNoneMatch, Page, PageOf, Parameters, PartnerAccess, PathId, PlatformReader,
-        QueryParams, ReadBilling, ReadWrite, TenantAccess,
+        FromQuery, Page, PageOf, Parameters, PartnerAccess, PathId, PlatformReader, QueryParams,
+        ReadBilling, ReadWrite, TenantAccess,
     },
+    read::{Get, ListResult},
     response::ApiResponse,
     state::{AppState, SharedState},
 };
@@ -70,12 +70,8 @@ impl FromQuery for ListQuery {
     get, path = "/invoices", operation_id = "listInvoices", tag = "billing", params(ListQuery, Page),
     responses((status = 200, body = PageOf<InvoiceView>)),
 )]
-async fn list_all(
-    _: PlatformReader,
-    QueryParams(query): QueryParams<ListQuery>,
-    State(app): State<SharedState>,
-) -> Result<Json<PageOf<InvoiceView>>, ApiError> {
-    page(&app, InvoiceFilter::default(), query).await
+async fn list_all(get: Get<PlatformReader, QueryParams<ListQuery>>) -> ListResult<InvoiceView> {
+    page(&get.app, InvoiceFilter::default(), get.params.0).await
 }
 
 /// Lists the invoices of the tenants that the caller's partner managed when they were issued, newest first
@@ -86,15 +82,13 @@ async fn list_all(
     responses((status = 200, body = PageOf<InvoiceView>)),
 )]
 async fn list_of_partner(
-    access: PartnerAccess<ReadWrite>,
-    QueryParams(query): QueryParams<ListQuery>,
-    State(app): State<SharedState>,
-) -> Result<Json<PageOf<InvoiceView>>, ApiError> {
+    get: Get<PartnerAccess<ReadWrite>, QueryParams<ListQuery>>,
+) -> ListResult<InvoiceView> {
     let filter = InvoiceFilter {
-        partner_id: Some(access.partner.id),
+        partner_id: Some(get.access.partner.id),
         ..InvoiceFilter::default()
     };
-    page(&app, filter, query).await
+    page(&get.app, filter, get.params.0).await
 }
 
 /// Lists the invoices of a tenant, newest first
@@ -105,22 +99,16 @@ async fn list_of_partner(
     responses((status = 200, body = PageOf<InvoiceView>)),
 )]
 async fn list(
-    access: TenantAccess<ReadBilling>,
-    QueryParams(query): QueryParams<ListQuery>,
-    State(app): State<SharedState>,
-) -> Result<Json<PageOf<InvoiceView>>, ApiError> {
+    get: Get<TenantAccess<ReadBilling>, QueryParams<ListQuery>>,
+) -> ListResult<InvoiceView> {
     let filter = InvoiceFilter {
-        tenant_id: Some(access.tenant.id),
+        tenant_id: Some(get.access.tenant.id),
         ..InvoiceFilter::default()
     };
-    page(&app, filter, query).await
+    page(&get.app, filter, get.params.0).await
 }
 
-async fn page(
-    app: &AppState,
-    filter: InvoiceFilter,
-    query: ListQuery,
-) -> Result<Json<PageOf<InvoiceView>>, ApiError> {
+async fn page(app: &AppState, filter: InvoiceFilter, query: ListQuery) -> ListResult<InvoiceView> {
     let InvoiceFilter {
         tenant_id,
         partner_id,
@@ -148,16 +136,14 @@ async fn page(
     responses((status = 200, body = InvoiceView), (status = 304)),
 )]
 async fn show(
-    access: TenantAccess<ReadBilling>,
-    PathId(id): PathId<InvoiceId>,
-    if_none_match: IfNoneMatch,
-    State(app): State<SharedState>,
+    get: Get<TenantAccess<ReadBilling>, PathId<InvoiceId>>,
 ) -> Result<Response, ApiError> {
-    let found = app.db.invoices.find_of(access.tenant.id, id).await?;
+    let (invoices, tenant) = (&get.app.db.invoices, get.access.tenant.id);
+    let found = invoices.find_of(tenant, get.params.0).await?;
     let invoice = found.ok_or(ProblemCode::NotFound)?;
     let etag = ETag::of_revision(invoice.revision);
     let view = InvoiceView::with_link(invoice);
-    Ok(ApiResponse::conditional(&if_none_match, etag, &view))
+    Ok(ApiResponse::conditional(&get.if_none_match, etag, &view))
 }
 
 /// Redirects to the PDF of an invoice of the payment provider
@@ -166,11 +152,10 @@ async fn show(
     responses((status = 302)),
 )]
 async fn show_pdf(
-    access: TenantAccess<ReadBilling>,
-    PathId(id): PathId<InvoiceId>,
-    State(app): State<SharedState>,
+    get: Get<TenantAccess<ReadBilling>, PathId<InvoiceId>>,
 ) -> Result<Response, ApiError> {
-    let found = app.db.invoices.find_of(access.tenant.id, id).await?;
+    let (invoices, tenant) = (&get.app.db.invoices, get.access.tenant.id);
+    let found = invoices.find_of(tenant, get.params.0).await?;
     let invoice = found.ok_or(ProblemCode::NotFound)?;
     let pdf = invoice.stripe.and_then(|stripe| stripe.pdf_url);
     let pdf = pdf.ok_or(ProblemCode::NoDocument)?;

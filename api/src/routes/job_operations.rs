@@ -3,7 +3,7 @@
 mod create;
 mod view;
 
-use axum::{Json, extract::State};
+use axum::Json;
 use dezky_shared::{
     id::JobOperationId,
     queue::job_operation::{ItemOutcome, JobOperation, JobOperationItem},
@@ -15,6 +15,7 @@ use self::view::{ItemView, JobOperationView};
 use crate::{
     error::{ApiError, ProblemCode},
     extract::{FromQuery, Page, PageOf, Parameters, PathParam, PlatformReader, QueryParams},
+    read::{Get, ListResult},
     routes::jobs::jobs_by_id,
     state::{AppState, SharedState},
 };
@@ -31,17 +32,14 @@ pub(super) fn router() -> OpenApiRouter<SharedState> {
     get, path = "/job-operations", operation_id = "listJobOperations", tag = "job operations", params(Page),
     responses((status = 200, body = PageOf<JobOperationView>)),
 )]
-async fn list(
-    _: PlatformReader,
-    QueryParams(page): QueryParams<Page>,
-    State(app): State<SharedState>,
-) -> Result<Json<PageOf<JobOperationView>>, ApiError> {
+async fn list(get: Get<PlatformReader, QueryParams<Page>>) -> ListResult<JobOperationView> {
+    let QueryParams(page) = get.params;
     let list = "job-operations";
     let before = page.after(list)?;
-    let operations = app.db.job_operations.list(before, page.fetch_limit());
+    let operations = get.app.db.job_operations.list(before, page.fetch_limit());
     let operations = operations.await?;
     let ids = operations.iter().map(|operation| operation.job_id);
-    let jobs = jobs_by_id(&app, ids).await?;
+    let jobs = jobs_by_id(&get.app, ids).await?;
     let id = |operation: &JobOperation| operation.id.to_string();
     let view = |operation: JobOperation| {
         let job = jobs.get(&operation.job_id);
@@ -55,12 +53,10 @@ async fn list(
 /// Its job carries out the operation: poll the job for progress, or cancel it.
 #[utoipa::path(get, path = "/job-operations/{id}", operation_id = "getJobOperation", tag = "job operations", responses((status = 200, body = JobOperationView)))]
 async fn show(
-    _: PlatformReader,
-    PathParam(id): PathParam<JobOperationId>,
-    State(app): State<SharedState>,
+    get: Get<PlatformReader, PathParam<JobOperationId>>,
 ) -> Result<Json<JobOperationView>, ApiError> {
-    let operation = find(&app, id).await?;
-    let job = app.db.jobs.find(operation.job_id).await?;
+    let operation = find(&get.app, get.params.0).await?;
+    let job = get.app.db.jobs.find(operation.job_id).await?;
     Ok(Json(JobOperationView::new(operation, job.as_ref())))
 }
 
@@ -91,15 +87,13 @@ impl FromQuery for ItemsQuery {
     responses((status = 200, body = PageOf<ItemView>)),
 )]
 async fn list_items(
-    _: PlatformReader,
-    PathParam(id): PathParam<JobOperationId>,
-    QueryParams(query): QueryParams<ItemsQuery>,
-    State(app): State<SharedState>,
-) -> Result<Json<PageOf<ItemView>>, ApiError> {
+    get: Get<PlatformReader, (PathParam<JobOperationId>, QueryParams<ItemsQuery>)>,
+) -> ListResult<ItemView> {
+    let (PathParam(id), QueryParams(query)) = get.params;
     let list = format!("job-operations/{id}/items?{:?}", query.outcome);
     let after = query.page.after(&list)?.unwrap_or(0);
-    find(&app, id).await?;
-    let (operations, limit) = (&app.db.job_operations, query.page.fetch_limit());
+    find(&get.app, id).await?;
+    let (operations, limit) = (&get.app.db.job_operations, query.page.fetch_limit());
     let items = operations.list_items(id, query.outcome, after, limit);
     let n = |item: &JobOperationItem| item.n.to_string();
     Ok(Json(query.page.build(

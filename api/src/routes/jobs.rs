@@ -8,10 +8,7 @@ mod view;
 
 use std::collections::BTreeMap;
 
-use axum::{
-    extract::State,
-    response::{IntoResponse as _, Response},
-};
+use axum::response::{IntoResponse as _, Response};
 use dezky_shared::{
     id::{JobId, TenantId},
     platform::change_feed::DocumentChange,
@@ -26,6 +23,7 @@ use crate::{
     error::{ApiError, ProblemCode},
     etag::ETag,
     extract::{Caller, IfNoneMatch, PathParam, QueryParams, SignedIn, Wait},
+    read::Get,
     response::ApiResponse,
     state::{AppState, SharedState},
     views::job_href,
@@ -51,23 +49,21 @@ pub(super) fn router() -> OpenApiRouter<SharedState> {
 /// is replaced by its successor; `Content-Location` then names it.
 #[utoipa::path(get, path = "/jobs/{id}", operation_id = "getJob", tag = "jobs", params(Wait), responses((status = 200, body = JobView), (status = 304)))]
 async fn show(
-    SignedIn(mut caller): SignedIn,
-    PathParam(id): PathParam<JobId>,
-    QueryParams(wait): QueryParams<Wait>,
-    if_none_match: IfNoneMatch,
-    State(app): State<SharedState>,
+    get: Get<SignedIn, (PathParam<JobId>, QueryParams<Wait>)>,
 ) -> Result<Response, ApiError> {
-    let (job, slug) = visible_job(&app, &caller, id).await?;
+    let SignedIn(mut caller) = get.access;
+    let (PathParam(id), QueryParams(wait)) = get.params;
+    let (job, slug) = visible_job(&get.app, &caller, id).await?;
     let job = match wait.deadline() {
         None => job,
-        Some(deadline) if if_none_match.is_present() => {
-            until_changed(&app, &mut caller, job, &if_none_match, deadline).await?
+        Some(deadline) if get.if_none_match.is_present() => {
+            until_changed(&get.app, &mut caller, job, &get.if_none_match, deadline).await?
         }
-        Some(deadline) => until_final(&app, &mut caller, job, deadline).await?,
+        Some(deadline) => until_final(&get.app, &mut caller, job, deadline).await?,
     };
     let etag = ETag::from(&job);
-    let children = children_of(&app, &job).await?;
-    if children.is_none() && if_none_match.matches(etag) {
+    let children = children_of(&get.app, &job).await?;
+    if children.is_none() && get.if_none_match.matches(etag) {
         return Ok((StatusCode::NOT_MODIFIED, [(header::ETAG, etag.to_string())]).into_response());
     }
     let location = (job.id != id).then(|| job_href(job.id));

@@ -1,6 +1,6 @@
 //! Ledger of partners: balances and entries, for the partner's staff and for operators, and amounts that operators write.
 
-use axum::{Json, extract::State};
+use axum::Json;
 use bson::doc;
 use dezky_shared::{
     audit::{Action, Target},
@@ -22,6 +22,7 @@ use crate::{
         Operator, Page, PageOf, PartnerAccess, PathParam, PlatformReader, QueryParams, ReadWrite,
         Validate,
     },
+    read::{Get, ListResult},
     response::ApiResponse,
     state::{AppState, SharedState},
     timestamp::Timestamp,
@@ -145,11 +146,8 @@ impl From<LedgerEntry> for EntryView {
     get, path = "/partner/balances", operation_id = "listOwnBalances", tag = "partner",
     responses((status = 200, body = PageOf<BalanceView>)),
 )]
-async fn own_balances(
-    access: PartnerAccess<ReadWrite>,
-    State(app): State<SharedState>,
-) -> Result<Json<PageOf<BalanceView>>, ApiError> {
-    balances_of(&app, access.partner.id).await
+async fn own_balances(get: Get<PartnerAccess<ReadWrite>>) -> ListResult<BalanceView> {
+    balances_of(&get.app, get.access.partner.id).await
 }
 
 /// Returns the balances of a partner, one for each currency
@@ -157,18 +155,11 @@ async fn own_balances(
     get, path = "/partners/{slug}/balances", operation_id = "listPartnerBalances", tag = "partners",
     responses((status = 200, body = PageOf<BalanceView>)),
 )]
-async fn balances(
-    _: PlatformReader,
-    PathParam(slug): PathParam<String>,
-    State(app): State<SharedState>,
-) -> Result<Json<PageOf<BalanceView>>, ApiError> {
-    balances_of(&app, find(&app, &slug).await?.id).await
+async fn balances(get: Get<PlatformReader, PathParam<String>>) -> ListResult<BalanceView> {
+    balances_of(&get.app, find(&get.app, &get.params.0).await?.id).await
 }
 
-async fn balances_of(
-    app: &AppState,
-    partner: PartnerId,
-) -> Result<Json<PageOf<BalanceView>>, ApiError> {
+async fn balances_of(app: &AppState, partner: PartnerId) -> ListResult<BalanceView> {
     let balances = app.db.ledger.list_balances(partner).await?;
     let views = balances.into_iter().map(BalanceView::from);
     Ok(Json(PageOf::single(views.collect())))
@@ -182,11 +173,9 @@ async fn balances_of(
     responses((status = 200, body = PageOf<EntryView>)),
 )]
 async fn own_entries(
-    access: PartnerAccess<ReadWrite>,
-    QueryParams(page): QueryParams<Page>,
-    State(app): State<SharedState>,
-) -> Result<Json<PageOf<EntryView>>, ApiError> {
-    entries_of(&app, access.partner.id, &page).await
+    get: Get<PartnerAccess<ReadWrite>, QueryParams<Page>>,
+) -> ListResult<EntryView> {
+    entries_of(&get.app, get.access.partner.id, &get.params.0).await
 }
 
 /// Lists the ledger of a partner, newest entry first
@@ -195,19 +184,13 @@ async fn own_entries(
     responses((status = 200, body = PageOf<EntryView>)),
 )]
 async fn entries(
-    _: PlatformReader,
-    PathParam(slug): PathParam<String>,
-    QueryParams(page): QueryParams<Page>,
-    State(app): State<SharedState>,
-) -> Result<Json<PageOf<EntryView>>, ApiError> {
-    entries_of(&app, find(&app, &slug).await?.id, &page).await
+    get: Get<PlatformReader, (PathParam<String>, QueryParams<Page>)>,
+) -> ListResult<EntryView> {
+    let (PathParam(slug), QueryParams(page)) = get.params;
+    entries_of(&get.app, find(&get.app, &slug).await?.id, &page).await
 }
 
-async fn entries_of(
-    app: &AppState,
-    partner: PartnerId,
-    page: &Page,
-) -> Result<Json<PageOf<EntryView>>, ApiError> {
+async fn entries_of(app: &AppState, partner: PartnerId, page: &Page) -> ListResult<EntryView> {
     let list = format!("ledger?{partner}");
     let before: Option<LedgerEntryId> = page.after(&list)?;
     let ledger = &app.db.ledger;

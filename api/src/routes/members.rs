@@ -19,7 +19,6 @@ use std::{collections::HashMap, fmt, str::FromStr};
 
 use axum::{
     Json,
-    extract::State,
     response::{IntoResponse as _, Response},
 };
 use dezky_shared::{
@@ -38,9 +37,9 @@ use crate::{
     error::{ApiError, ProblemCode},
     etag::ETag,
     extract::{
-        FromQuery, IfNoneMatch, Page, PageOf, Parameters, PathId, QueryParams, ReadPrivate,
-        TenantAccess,
+        FromQuery, Page, PageOf, Parameters, PathId, QueryParams, ReadPrivate, TenantAccess,
     },
+    read::{Get, ListResult},
     response::ApiResponse,
     state::{AppState, SharedState},
     views::{JobLink, job_href},
@@ -148,14 +147,13 @@ impl FromQuery for ListQuery {
     responses((status = 200, body = PageOf<TenantUserView>)),
 )]
 async fn list(
-    access: TenantAccess<ReadPrivate>,
-    QueryParams(query): QueryParams<ListQuery>,
-    State(app): State<SharedState>,
-) -> Result<Json<PageOf<TenantUserView>>, ApiError> {
-    let (tenant, page) = (access.tenant.id, &query.page);
+    get: Get<TenantAccess<ReadPrivate>, QueryParams<ListQuery>>,
+) -> ListResult<TenantUserView> {
+    let QueryParams(query) = get.params;
+    let (tenant, page) = (get.access.tenant.id, &query.page);
     let list = format!("tenants/{tenant}/users?{:?}", query.q);
     let after = page.after(&list)?;
-    let people = people(&app, tenant, query.q.clone(), after, page.fetch_limit()).await?;
+    let people = people(&get.app, tenant, query.q.clone(), after, page.fetch_limit()).await?;
     Ok(Json(page.build(
         &list,
         people,
@@ -233,13 +231,8 @@ async fn with_users(app: &AppState, members: Vec<Member>) -> Result<Vec<Person>,
     get, path = "/tenants/{slug}/users/{id}", operation_id = "getTenantUser", tag = "tenant users",
     responses((status = 200, body = TenantUserView), (status = 304)),
 )]
-async fn show(
-    access: TenantAccess<ReadPrivate>,
-    PathId(id): PathId<MemberId>,
-    if_none_match: IfNoneMatch,
-    State(app): State<SharedState>,
-) -> Result<Response, ApiError> {
-    let person = find_person(&app, access.tenant.id, id).await?;
+async fn show(get: Get<TenantAccess<ReadPrivate>, PathId<MemberId>>) -> Result<Response, ApiError> {
+    let person = find_person(&get.app, get.access.tenant.id, get.params.0).await?;
     let response = respond(&person, None);
     let etag = match &person {
         Person::Managed(member, _) => ETag::from(&**member),
@@ -247,12 +240,9 @@ async fn show(
     };
     // What a user document adds (second factors, the last request) is no part of any version.
     let is_versioned = matches!(person, Person::Managed(_, None));
-    if is_versioned && if_none_match.matches(etag) {
-        return Ok(ApiResponse::conditional(
-            &if_none_match,
-            etag,
-            &response.body,
-        ));
+    if is_versioned && get.if_none_match.matches(etag) {
+        let body = &response.body;
+        return Ok(ApiResponse::conditional(&get.if_none_match, etag, body));
     }
     Ok(response.into_response())
 }

@@ -12,7 +12,6 @@ mod update;
 
 use axum::{
     Json,
-    extract::State,
     response::{IntoResponse as _, Response},
 };
 use bson::{Document, doc};
@@ -34,6 +33,7 @@ use crate::{
     error::{ApiError, ProblemCode},
     extract::{Caller, Page, PageOf, PartnerAccess, PathParam, PlatformReader, QueryParams, Read},
     keyed_mutex::partner_key,
+    read::{Get, ListResult},
     routes::{
         jobs::until_final,
         mfa::MfaView,
@@ -123,12 +123,8 @@ impl From<User> for MemberView {
 
 /// Lists the caller's team
 #[utoipa::path(get, path = "/partner/team", operation_id = "listOwnPartnerMembers", tag = "partners", params(Page), responses((status = 200, body = PageOf<MemberView>)))]
-async fn list(
-    access: PartnerAccess<Read>,
-    QueryParams(page): QueryParams<Page>,
-    State(app): State<SharedState>,
-) -> Result<Json<PageOf<MemberView>>, ApiError> {
-    page_of(&app, access.partner.id, &page).await
+async fn list(get: Get<PartnerAccess<Read>, QueryParams<Page>>) -> ListResult<MemberView> {
+    page_of(&get.app, get.access.partner.id, &get.params.0).await
 }
 
 /// Lists a partner's team
@@ -137,20 +133,14 @@ async fn list(
     responses((status = 200, body = PageOf<MemberView>)),
 )]
 async fn list_by_operator(
-    _: PlatformReader,
-    PathParam(slug): PathParam<String>,
-    QueryParams(page): QueryParams<Page>,
-    State(app): State<SharedState>,
-) -> Result<Json<PageOf<MemberView>>, ApiError> {
-    let partner = partner_named(&app, &slug).await?;
-    page_of(&app, partner.id, &page).await
+    get: Get<PlatformReader, (PathParam<String>, QueryParams<Page>)>,
+) -> ListResult<MemberView> {
+    let (PathParam(slug), QueryParams(page)) = get.params;
+    let partner = partner_named(&get.app, &slug).await?;
+    page_of(&get.app, partner.id, &page).await
 }
 
-async fn page_of(
-    app: &AppState,
-    partner_id: PartnerId,
-    page: &Page,
-) -> Result<Json<PageOf<MemberView>>, ApiError> {
+async fn page_of(app: &AppState, partner_id: PartnerId, page: &Page) -> ListResult<MemberView> {
     let list = format!("team?{partner_id}");
     let after: Option<UserId> = page.after(&list)?;
     let users = &app.db.users;

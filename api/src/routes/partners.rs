@@ -5,7 +5,7 @@ mod patch;
 mod update;
 mod view;
 
-use axum::{Json, extract::State};
+use axum::Json;
 use dezky_shared::{
     audit::Action,
     partner::{Partner, PartnerStatus},
@@ -22,6 +22,7 @@ use crate::{
         EmptyBody, FromQuery, Operator, Page, PageOf, Parameters, PathParam, PlatformReader,
         QueryParams,
     },
+    read::{Get, ListResult},
     response::ApiResponse,
     state::{AppState, SharedState},
     write::{Resource as _, Write},
@@ -67,17 +68,14 @@ impl FromQuery for ListQuery {
     get, path = "/partners", operation_id = "listPartners", tag = "partners", params(ListQuery, Page),
     responses((status = 200, body = PageOf<PartnerListItem>)),
 )]
-async fn list(
-    _: PlatformReader,
-    QueryParams(query): QueryParams<ListQuery>,
-    State(app): State<SharedState>,
-) -> Result<Json<PageOf<PartnerListItem>>, ApiError> {
+async fn list(get: Get<PlatformReader, QueryParams<ListQuery>>) -> ListResult<PartnerListItem> {
+    let QueryParams(query) = get.params;
     let list = format!("partners?{:?}", query.status);
     let after = query.page.after(&list)?;
     let limit = query.page.fetch_limit();
-    let partners = app.db.partners.list(query.status, after, limit).await?;
+    let partners = get.app.db.partners.list(query.status, after, limit).await?;
     let ids: Vec<_> = partners.iter().map(|partner| partner.id).collect();
-    let revenue = app.db.tenants.partner_revenue(&ids).await;
+    let revenue = get.app.db.tenants.partner_revenue(&ids).await;
     // A smaller page has fewer customers.
     let mut revenue = revenue.map_err(ApiError::from_search)?;
     let id = |partner: &Partner| partner.id.to_string();
@@ -90,12 +88,8 @@ async fn list(
 
 /// Returns a partner
 #[utoipa::path(get, path = "/partners/{slug}", operation_id = "getPartner", tag = "partners", responses((status = 200, body = PartnerView)))]
-async fn show(
-    _: PlatformReader,
-    PathParam(slug): PathParam<String>,
-    State(app): State<SharedState>,
-) -> Result<ApiResponse, ApiError> {
-    Ok(find(&app, &slug).await?.response())
+async fn show(get: Get<PlatformReader, PathParam<String>>) -> Result<ApiResponse, ApiError> {
+    Ok(find(&get.app, &get.params.0).await?.response())
 }
 
 /// Terminates a partner
@@ -125,18 +119,16 @@ async fn terminate(
     responses((status = 200, body = PageOf<TenantView>)),
 )]
 async fn list_tenants(
-    PlatformReader(caller): PlatformReader,
-    PathParam(slug): PathParam<String>,
-    QueryParams(page): QueryParams<Page>,
-    State(app): State<SharedState>,
-) -> Result<Json<PageOf<TenantView>>, ApiError> {
-    let partner = find(&app, &slug).await?;
+    get: Get<PlatformReader, (PathParam<String>, QueryParams<Page>)>,
+) -> ListResult<TenantView> {
+    let (PathParam(slug), QueryParams(page)) = get.params;
+    let partner = find(&get.app, &slug).await?;
     let filter = TenantFilter {
         partner_id: Some(partner.id),
         ..TenantFilter::default()
     };
     let list = format!("partners/{}/tenants", partner.id);
-    tenants::page_of(&app, &caller, filter, &list, &page)
+    tenants::page_of(&get.app, &get.access.0, filter, &list, &page)
         .await
         .map(Json)
 }

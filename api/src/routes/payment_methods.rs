@@ -4,7 +4,6 @@
 mod enter;
 mod set;
 
-use axum::extract::State;
 use dezky_shared::{queue::job::Job, tenant::Tenant};
 use http::StatusCode;
 use serde::Serialize;
@@ -15,6 +14,7 @@ use super::{billing::CardView, outcome::await_job};
 use crate::{
     error::{ApiError, ProblemCode},
     extract::{ManageCards, Permission as _, ReadBilling, TenantAccess},
+    read::Get,
     response::ApiResponse,
     state::{AppState, SharedState},
     write::CommandRunner,
@@ -46,12 +46,10 @@ struct PaymentMethodView {
     get, path = "/tenants/{slug}/payment-method", operation_id = "getPaymentMethod", tag = "billing",
     responses((status = 200, body = PaymentMethodView)),
 )]
-async fn show(
-    access: TenantAccess<ReadBilling>,
-    State(app): State<SharedState>,
-) -> Result<ApiResponse, ApiError> {
-    let publishable_key = publishable_key(&app)?;
-    let account = app.db.billing_accounts.find(access.tenant.id).await?;
+async fn show(get: Get<TenantAccess<ReadBilling>>) -> Result<ApiResponse, ApiError> {
+    let publishable_key = publishable_key(&get.app)?;
+    let accounts = &get.app.db.billing_accounts;
+    let account = accounts.find(get.access.tenant.id).await?;
     let account = account.filter(|account| account.stripe_customer_id.is_some());
     let card = account.and_then(|account| account.default_card);
     let view = PaymentMethodView {

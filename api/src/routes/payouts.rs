@@ -3,7 +3,7 @@
 mod actions;
 mod create;
 
-use axum::{Json, extract::State, response::Response};
+use axum::{Json, response::Response};
 use dezky_shared::{
     billing::month::Month,
     id::PayoutId,
@@ -22,6 +22,7 @@ use crate::{
         FromQuery, IfNoneMatch, Page, PageOf, Parameters, PartnerAccess, PathParam, PlatformReader,
         QueryParams, ReadWrite,
     },
+    read::{Get, ListResult},
     response::ApiResponse,
     state::{AppState, SharedState},
     timestamp::Timestamp,
@@ -123,12 +124,8 @@ impl FromQuery for ListQuery {
     get, path = "/payouts", operation_id = "listPayouts", tag = "partners", params(ListQuery, Page),
     responses((status = 200, body = PageOf<PayoutView>)),
 )]
-async fn list(
-    _: PlatformReader,
-    QueryParams(query): QueryParams<ListQuery>,
-    State(app): State<SharedState>,
-) -> Result<Json<PageOf<PayoutView>>, ApiError> {
-    page(&app, PayoutFilter::default(), query).await
+async fn list(get: Get<PlatformReader, QueryParams<ListQuery>>) -> ListResult<PayoutView> {
+    page(&get.app, PayoutFilter::default(), get.params.0).await
 }
 
 /// Lists the payouts to the caller's partner, the last month first
@@ -139,22 +136,16 @@ async fn list(
     responses((status = 200, body = PageOf<PayoutView>)),
 )]
 async fn list_own(
-    access: PartnerAccess<ReadWrite>,
-    QueryParams(query): QueryParams<ListQuery>,
-    State(app): State<SharedState>,
-) -> Result<Json<PageOf<PayoutView>>, ApiError> {
+    get: Get<PartnerAccess<ReadWrite>, QueryParams<ListQuery>>,
+) -> ListResult<PayoutView> {
     let filter = PayoutFilter {
-        partner_id: Some(access.partner.id),
+        partner_id: Some(get.access.partner.id),
         ..PayoutFilter::default()
     };
-    page(&app, filter, query).await
+    page(&get.app, filter, get.params.0).await
 }
 
-async fn page(
-    app: &AppState,
-    filter: PayoutFilter,
-    query: ListQuery,
-) -> Result<Json<PageOf<PayoutView>>, ApiError> {
+async fn page(app: &AppState, filter: PayoutFilter, query: ListQuery) -> ListResult<PayoutView> {
     let list = format!("payouts?{:?}&{:?}", filter.partner_id, query.status);
     let filter = PayoutFilter {
         status: query.status,
@@ -172,14 +163,9 @@ async fn page(
     get, path = "/payouts/{id}", operation_id = "getPayout", tag = "partners",
     responses((status = 200, body = PayoutView), (status = 304)),
 )]
-async fn show(
-    _: PlatformReader,
-    PathParam(id): PathParam<PayoutId>,
-    if_none_match: IfNoneMatch,
-    State(app): State<SharedState>,
-) -> Result<Response, ApiError> {
-    let found = app.db.payouts.find(id).await?;
-    respond(found, &if_none_match)
+async fn show(get: Get<PlatformReader, PathParam<PayoutId>>) -> Result<Response, ApiError> {
+    let found = get.app.db.payouts.find(get.params.0).await?;
+    respond(found, &get.if_none_match)
 }
 
 /// Returns a payout to the caller's partner
@@ -190,14 +176,11 @@ async fn show(
     responses((status = 200, body = PayoutView), (status = 304)),
 )]
 async fn show_own(
-    access: PartnerAccess<ReadWrite>,
-    PathParam(id): PathParam<PayoutId>,
-    if_none_match: IfNoneMatch,
-    State(app): State<SharedState>,
+    get: Get<PartnerAccess<ReadWrite>, PathParam<PayoutId>>,
 ) -> Result<Response, ApiError> {
-    let found = app.db.payouts.find(id).await?;
-    let own = found.filter(|payout| payout.partner_id == access.partner.id);
-    respond(own, &if_none_match)
+    let found = get.app.db.payouts.find(get.params.0).await?;
+    let own = found.filter(|payout| payout.partner_id == get.access.partner.id);
+    respond(own, &get.if_none_match)
 }
 
 fn respond(found: Option<Payout>, if_none_match: &IfNoneMatch) -> Result<Response, ApiError> {

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use axum::{Json, extract::State};
+use axum::Json;
 use dezky_shared::{
     allowance::Allowance,
     billing::{Cycle, Plan, Price},
@@ -12,8 +12,8 @@ use utoipa::ToSchema;
 use utoipa_axum::{router::OpenApiRouter, routes};
 
 use crate::{
-    error::ApiError,
     extract::{PageOf, SignedIn},
+    read::{Get, ListResult},
     state::SharedState,
 };
 
@@ -85,12 +85,9 @@ impl CycleView {
 
 /// Lists plans with their prices
 #[utoipa::path(get, path = "/plans", operation_id = "listPlans", tag = "prices", responses((status = 200, body = PageOf<PlanView>)))]
-async fn list(
-    _: SignedIn,
-    State(app): State<SharedState>,
-) -> Result<Json<PageOf<PlanView>>, ApiError> {
-    let prices = app.db.prices.list_all().await?;
-    let allowances = app.db.allowances.list_all().await?;
+async fn list(get: Get<SignedIn>) -> ListResult<PlanView> {
+    let prices = get.app.db.prices.list_all().await?;
+    let allowances = get.app.db.allowances.list_all().await?;
     let plans = allowances.values();
     let plans = plans.map(|allowance| PlanView::new(allowance, &prices));
     Ok(Json(PageOf::single(plans.collect())))

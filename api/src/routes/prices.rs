@@ -1,6 +1,5 @@
 //! Prices of the plans: one per plan, billing cycle and currency. For operators.
 
-use axum::{Json, extract::State};
 use dezky_shared::{
     audit::Action,
     billing::{Cycle, Plan, Price},
@@ -17,11 +16,12 @@ use crate::{
     extract::{
         EmptyBody, Operator, Page, PageOf, PathParam, PlatformReader, QueryParams, Validate,
     },
+    read::{Get, ListResult},
     response::ApiResponse,
-    state::{Repositories, SharedState},
+    state::SharedState,
     timestamp::Timestamp,
     validate::{self, FieldPatch, Validator, double_option, money, name_of},
-    write::{self, Resource, Write},
+    write::{Resource, Write},
 };
 
 pub(super) fn router() -> OpenApiRouter<SharedState> {
@@ -79,10 +79,6 @@ impl Resource for Price {
     const PATH: &'static str = "/prices";
     type View = PriceView;
     type Repository = PriceRepository;
-
-    fn repository(db: &Repositories) -> &PriceRepository {
-        &db.prices
-    }
 
     fn name(&self) -> String {
         let (plan, cycle) = (name_of(&self.plan), name_of(&self.cycle));
@@ -181,22 +177,14 @@ impl Validate for PricePatch {
 
 /// Lists prices, oldest first
 #[utoipa::path(get, path = "/prices", operation_id = "listPrices", tag = "prices", params(Page), responses((status = 200, body = PageOf<PriceView>)))]
-async fn list(
-    _: PlatformReader,
-    QueryParams(page): QueryParams<Page>,
-    State(app): State<SharedState>,
-) -> Result<Json<PageOf<PriceView>>, ApiError> {
-    write::list::<Price>(&app, &page).await
+async fn list(get: Get<PlatformReader, QueryParams<Page>>) -> ListResult<PriceView> {
+    get.list::<Price>().await
 }
 
 /// Returns a price
 #[utoipa::path(get, path = "/prices/{id}", operation_id = "getPrice", tag = "prices", responses((status = 200, body = PriceView)))]
-async fn show(
-    _: PlatformReader,
-    PathParam(id): PathParam<PriceId>,
-    State(app): State<SharedState>,
-) -> Result<ApiResponse, ApiError> {
-    write::show::<Price>(&app, id).await
+async fn show(get: Get<PlatformReader, PathParam<PriceId>>) -> Result<ApiResponse, ApiError> {
+    get.show::<Price>().await
 }
 
 /// Creates a price

@@ -1,6 +1,6 @@
 //! Queues: backlog, pause and resume. For operators.
 
-use axum::{Json, extract::State};
+use axum::Json;
 use bson::DateTime;
 use dezky_shared::{
     audit::{Action, Target},
@@ -22,6 +22,7 @@ use crate::{
     error::ApiError,
     etag::ETag,
     extract::{EmptyBody, Operator, PageOf, PathParam, PlatformReader},
+    read::{Get, ListResult},
     response::ApiResponse,
     routes::pauses::{NewPause, PauseRequest, audited},
     state::{AppState, SharedState},
@@ -81,12 +82,9 @@ struct QueueView {
 
 /// Lists queues
 #[utoipa::path(get, path = "/queues", operation_id = "listQueues", tag = "operations", responses((status = 200, body = PageOf<QueueView>)))]
-async fn list(
-    _: PlatformReader,
-    State(app): State<SharedState>,
-) -> Result<Json<PageOf<QueueView>>, ApiError> {
-    let workers = app.db.workers.list().await?;
-    let (app, workers) = (&app, &workers);
+async fn list(get: Get<PlatformReader>) -> ListResult<QueueView> {
+    let workers = get.app.db.workers.list().await?;
+    let (app, workers) = (&get.app, &workers);
     let view = |queue| async move {
         let control = app.db.queues.find(queue).await?;
         let stats = CachedStats::now(app, queue, workers).await?;

@@ -10,7 +10,6 @@ mod view;
 
 use axum::{
     Json,
-    extract::State,
     response::{IntoResponse as _, Response},
 };
 use dezky_shared::{billing_totals::Scope, report::ReportName};
@@ -23,6 +22,7 @@ use self::{
 use crate::{
     error::ApiError,
     extract::{Format, PartnerAccess, PathParam, PlatformReader, QueryParams, ReadWrite},
+    read::Get,
     state::{AppState, SharedState},
 };
 
@@ -43,14 +43,11 @@ pub(super) fn router() -> OpenApiRouter<SharedState> {
     responses((status = 200, content((ReportView = "application/json"), (String = "text/csv")))),
 )]
 async fn show(
-    _: PlatformReader,
-    PathParam(name): PathParam<ReportName>,
-    QueryParams(query): QueryParams<ReportQuery>,
-    format: Format,
-    State(app): State<SharedState>,
+    get: Get<PlatformReader, (PathParam<ReportName>, QueryParams<ReportQuery>, Format)>,
 ) -> Result<Response, ApiError> {
-    let selection = query.selection(name, app.store.now())?;
-    build_response(&app, Scope::Platform, &selection, format).await
+    let (PathParam(name), QueryParams(query), format) = get.params;
+    let selection = query.selection(name, get.app.store.now())?;
+    build_response(&get.app, Scope::Platform, &selection, format).await
 }
 
 /// Returns a report on the tenants of the caller's partner
@@ -63,15 +60,12 @@ async fn show(
     responses((status = 200, content((ReportView = "application/json"), (String = "text/csv")))),
 )]
 async fn show_own(
-    access: PartnerAccess<ReadWrite>,
-    PathParam(name): PathParam<ReportName>,
-    QueryParams(query): QueryParams<ReportQuery>,
-    format: Format,
-    State(app): State<SharedState>,
+    get: Get<PartnerAccess<ReadWrite>, (PathParam<ReportName>, QueryParams<ReportQuery>, Format)>,
 ) -> Result<Response, ApiError> {
-    let selection = query.selection(name, app.store.now())?;
-    let scope = Scope::Partner(access.partner.id);
-    build_response(&app, scope, &selection, format).await
+    let (PathParam(name), QueryParams(query), format) = get.params;
+    let selection = query.selection(name, get.app.store.now())?;
+    let scope = Scope::Partner(get.access.partner.id);
+    build_response(&get.app, scope, &selection, format).await
 }
 
 async fn build_response(

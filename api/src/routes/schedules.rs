@@ -1,6 +1,6 @@
 //! Schedules: recurring jobs. For operators.
 
-use axum::{Json, extract::State};
+use axum::Json;
 use bson::doc;
 use dezky_shared::{
     audit::{Action, Target},
@@ -17,6 +17,7 @@ use crate::{
     config::Config,
     error::{ApiError, FieldError, ProblemCode},
     extract::{Operator, PageOf, PathParam, PlatformReader, Validate},
+    read::{Get, ListResult},
     response::ApiResponse,
     state::{AppState, SharedState},
     timestamp::Timestamp,
@@ -78,11 +79,9 @@ struct LastView {
 
 /// Lists schedules
 #[utoipa::path(get, path = "/schedules", operation_id = "listSchedules", tag = "schedules", responses((status = 200, body = PageOf<ScheduleView>)))]
-async fn list(
-    _: PlatformReader,
-    State(app): State<SharedState>,
-) -> Result<Json<PageOf<ScheduleView>>, ApiError> {
-    let views = app.schedules.iter().map(|schedule| view(&app, schedule));
+async fn list(get: Get<PlatformReader>) -> ListResult<ScheduleView> {
+    let schedules = get.app.schedules.iter();
+    let views = schedules.map(|schedule| view(&get.app, schedule));
     Ok(Json(PageOf::single(try_join_all(views).await?)))
 }
 
@@ -91,12 +90,8 @@ async fn list(
     get, path = "/schedules/{name}", operation_id = "getSchedule", tag = "schedules", params(("name" = String, Path, pattern = "^[a-z_]+$")),
     responses((status = 200, body = ScheduleView)),
 )]
-async fn show(
-    _: PlatformReader,
-    PathParam(name): PathParam<String>,
-    State(app): State<SharedState>,
-) -> Result<Json<ScheduleView>, ApiError> {
-    Ok(Json(view(&app, find(&app, &name)?).await?))
+async fn show(get: Get<PlatformReader, PathParam<String>>) -> Result<Json<ScheduleView>, ApiError> {
+    Ok(Json(view(&get.app, find(&get.app, &get.params.0)?).await?))
 }
 
 /// Options of a run.

@@ -1,6 +1,6 @@
 //! Monthly subscription snapshots.
 
-use axum::{Json, extract::State};
+use axum::Json;
 use dezky_shared::{
     billing::{Cycle, Plan, month::Month, monthly_minor},
     subscription::SubscriptionStatus,
@@ -14,6 +14,7 @@ use utoipa_axum::{router::OpenApiRouter, routes};
 use crate::{
     error::{ApiError, FieldError},
     extract::{FromQuery, Page, PageOf, Parameters, PlatformReader, QueryParams},
+    read::{Get, ListResult},
     state::SharedState,
     timestamp::Timestamp,
 };
@@ -141,15 +142,12 @@ impl FromQuery for ListQuery {
     get, path = "/snapshots", operation_id = "listSnapshots", tag = "subscriptions", params(ListQuery, Page),
     responses((status = 200, body = PageOf<SnapshotView>)),
 )]
-async fn list(
-    _: PlatformReader,
-    QueryParams(query): QueryParams<ListQuery>,
-    State(app): State<SharedState>,
-) -> Result<Json<PageOf<SnapshotView>>, ApiError> {
+async fn list(get: Get<PlatformReader, QueryParams<ListQuery>>) -> ListResult<SnapshotView> {
+    let QueryParams(query) = get.params;
     let list = format!("snapshots?{}", query.month);
     let after = query.page.after(&list)?;
     let (month, limit) = (query.month, query.page.fetch_limit());
-    let snapshots = app.db.snapshots.list(month, after, limit).await?;
+    let snapshots = get.app.db.snapshots.list(month, after, limit).await?;
     let id = |snapshot: &SubscriptionSnapshot| snapshot.id.to_string();
     let view = SnapshotView::from;
     Ok(Json(query.page.build(&list, snapshots, id, view)))

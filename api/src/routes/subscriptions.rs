@@ -7,7 +7,7 @@ mod free_period;
 mod update;
 mod view;
 
-use axum::{Json, extract::State};
+use axum::Json;
 use dezky_shared::{
     audit::Target,
     billing::Plan,
@@ -26,6 +26,7 @@ use crate::{
     extract::{
         FromQuery, Page, PageOf, Parameters, PathParam, PlatformReader, QueryParams, SignedIn,
     },
+    read::{Get, ListResult},
     response::ApiResponse,
     routes::jobs::visible_tenants,
     state::SharedState,
@@ -72,28 +73,23 @@ impl FromQuery for ListQuery {
     get, path = "/subscriptions", operation_id = "listSubscriptions", tag = "subscriptions", params(ListQuery, Page),
     responses((status = 200, body = PageOf<SubscriptionView>)),
 )]
-async fn list(
-    SignedIn(caller): SignedIn,
-    QueryParams(query): QueryParams<ListQuery>,
-    State(app): State<SharedState>,
-) -> Result<Json<PageOf<SubscriptionView>>, ApiError> {
+async fn list(get: Get<SignedIn, QueryParams<ListQuery>>) -> ListResult<SubscriptionView> {
+    let QueryParams(query) = get.params;
     let list = format!(
         "subscriptions?{:?}&{:?}&{:?}",
         query.tenant, query.status, query.plan
     );
     let mut filter = SubscriptionFilter {
-        visible: visible_tenants(&app, &caller).await?,
+        visible: visible_tenants(&get.app, &get.access).await?,
         status: query.status,
         plan: query.plan,
         after: query.page.after(&list)?,
         ..SubscriptionFilter::default()
     };
     if let Some(slug) = &query.tenant {
-        let tenant = app.db.tenants.find_by_slug(slug).await?;
-        let readable = app
-            .access
-            .readable(tenant, |tenant| caller.may_read(tenant));
-        match readable.await {
+        let tenant = get.app.db.tenants.find_by_slug(slug).await?;
+        let may_read = |tenant: &Tenant| get.access.may_read(tenant);
+        match get.app.access.readable(tenant, may_read).await {
             Ok(tenant) => filter.tenant_id = Some(tenant.id),
             Err(error) if error.code == ProblemCode::NotFound => {
                 return Ok(Json(PageOf::single(Vec::new())));
@@ -102,9 +98,9 @@ async fn list(
         }
     }
     let limit = query.page.fetch_limit();
-    let found = app.db.subscriptions.list(&filter, limit).await?;
+    let found = get.app.db.subscriptions.list(&filter, limit).await?;
     let ids: Vec<_> = found.iter().map(|found| found.tenant_id).collect();
-    let tenants = app.db.tenants.list_by_ids(&ids).await?;
+    let tenants = get.app.db.tenants.list_by_ids(&ids).await?;
     let id = |subscription: &Subscription| subscription.id.to_string();
     let view = |subscription| SubscriptionView::among(subscription, &tenants);
     Ok(Json(query.page.build(&list, found, id, view)))
@@ -113,13 +109,11 @@ async fn list(
 /// Returns a subscription
 #[utoipa::path(get, path = "/subscriptions/{id}", operation_id = "getSubscription", tag = "subscriptions", responses((status = 200, body = SubscriptionView)))]
 async fn show(
-    _: PlatformReader,
-    PathParam(id): PathParam<SubscriptionId>,
-    State(app): State<SharedState>,
+    get: Get<PlatformReader, PathParam<SubscriptionId>>,
 ) -> Result<ApiResponse, ApiError> {
-    let found = app.db.subscriptions.find(id).await?;
+    let found = get.app.db.subscriptions.find(get.params.0).await?;
     let subscription = found.ok_or(ProblemCode::NotFound)?;
-    let tenant = app.db.tenants.find(subscription.tenant_id).await?;
+    let tenant = get.app.db.tenants.find(subscription.tenant_id).await?;
     Ok(respond(subscription, tenant.as_ref()))
 }
 

@@ -6,6 +6,7 @@ mod group_update;
 pub(crate) mod health;
 mod list;
 mod partner;
+mod patch;
 mod settings;
 mod summary;
 mod update;
@@ -13,10 +14,7 @@ mod view;
 
 use std::time::Duration;
 
-use axum::{
-    extract::State,
-    response::{IntoResponse as _, Response},
-};
+use axum::response::{IntoResponse as _, Response};
 use bson::DateTime;
 use dezky_shared::{
     audit::{Action, Target},
@@ -42,20 +40,22 @@ use super::{
 use crate::{
     error::{ApiError, ProblemCode},
     etag::ETag,
-    extract::{Caller, IfNoneMatch, QueryParams, Read, TenantAccess, Wait},
+    extract::{Caller, QueryParams, Read, TenantAccess, Wait},
+    read::Get,
     response::ApiResponse,
     state::SharedState,
     views::{JobLink, job_href},
     write::{Command, CommandOutput, CommandResult, CommandRunner, Rollback},
 };
 
-pub(crate) use self::group_update::PatchQueue;
+pub(crate) use self::group_update::Patches;
 pub use self::view::TenantView;
 pub(super) use self::{
     actions::{resume_tenant, suspend_tenant},
     create::{CreateRequest as NewTenantRequest, NewTenant, create_tenant},
     list::{STATUSES, TenantSearch, page_of, search},
-    update::{Patch as TenantPatch, PatchRequest as TenantPatchRequest, edit_tenant},
+    patch::{Patch as TenantPatch, PatchRequest as TenantPatchRequest},
+    update::edit_tenant,
 };
 
 pub(super) fn router() -> OpenApiRouter<SharedState> {
@@ -79,22 +79,17 @@ pub(super) fn router() -> OpenApiRouter<SharedState> {
     params(Wait),
     responses((status = 200, body = TenantView), (status = 304)),
 )]
-async fn show(
-    access: TenantAccess<Read>,
-    QueryParams(wait): QueryParams<Wait>,
-    if_none_match: IfNoneMatch,
-    State(app): State<SharedState>,
-) -> Result<Response, ApiError> {
-    let mut caller = access.caller;
-    let tenant = match wait.deadline() {
-        None => access.tenant,
+async fn show(get: Get<TenantAccess<Read>, QueryParams<Wait>>) -> Result<Response, ApiError> {
+    let mut caller = get.access.caller;
+    let tenant = match get.params.0.deadline() {
+        None => get.access.tenant,
         Some(deadline) => {
-            let id = access.tenant.id;
-            let mut subscription = app.watcher.subscribe(DocumentChange::Tenant(id));
+            let id = get.access.tenant.id;
+            let mut subscription = get.app.watcher.subscribe(DocumentChange::Tenant(id));
             loop {
-                let tenant = caller.reload_tenant(&app.access, id).await?;
-                let is_over = if if_none_match.is_present() {
-                    !if_none_match.matches(ETag::from(&tenant))
+                let tenant = caller.reload_tenant(&get.app.access, id).await?;
+                let is_over = if get.if_none_match.is_present() {
+                    !get.if_none_match.matches(ETag::from(&tenant))
                 } else {
                     tenant.is_settled()
                 };
@@ -107,7 +102,7 @@ async fn show(
     };
     let etag = ETag::from(&tenant);
     let view = TenantView::shown_to(&caller, tenant);
-    Ok(ApiResponse::conditional(&if_none_match, etag, &view))
+    Ok(ApiResponse::conditional(&get.if_none_match, etag, &view))
 }
 
 /// Edits a tenant on behalf of a user id and returns the decision; `None` if there is nothing to do.

@@ -1,6 +1,6 @@
 //! Upstreams: state, pause and resume. For operators.
 
-use axum::{Json, extract::State};
+use axum::Json;
 use dezky_shared::{
     audit::{Action, Target},
     platform::change_feed::DocumentChange,
@@ -17,6 +17,7 @@ use crate::{
     error::ApiError,
     etag::ETag,
     extract::{EmptyBody, Operator, PageOf, PathParam, PlatformReader},
+    read::{Get, ListResult},
     response::ApiResponse,
     routes::pauses::{NewPause, PauseRequest, audited},
     state::SharedState,
@@ -141,11 +142,8 @@ struct CircuitView {
 
 /// Lists upstreams
 #[utoipa::path(get, path = "/upstreams", operation_id = "listUpstreams", tag = "operations", responses((status = 200, body = PageOf<UpstreamView>)))]
-async fn list(
-    _: PlatformReader,
-    State(app): State<SharedState>,
-) -> Result<Json<PageOf<UpstreamView>>, ApiError> {
-    let states = app.db.upstreams.list().await?;
+async fn list(get: Get<PlatformReader>) -> ListResult<UpstreamView> {
+    let states = get.app.db.upstreams.list().await?;
     // The payment provider once a worker has used it.
     let views = Upstream::CALLED.into_iter().filter_map(|upstream| {
         match states.iter().find(|state| state.upstream == upstream) {
@@ -164,12 +162,8 @@ async fn list(
     params(("name" = Upstream, Path)),
     responses((status = 200, body = UpstreamView)),
 )]
-async fn show(
-    _: PlatformReader,
-    PathParam(upstream): PathParam<Upstream>,
-    State(app): State<SharedState>,
-) -> Result<ApiResponse, ApiError> {
-    Ok(respond(&app.db.upstreams.find(upstream).await?))
+async fn show(get: Get<PlatformReader, PathParam<Upstream>>) -> Result<ApiResponse, ApiError> {
+    Ok(respond(&get.app.db.upstreams.find(get.params.0).await?))
 }
 
 /// Pauses an upstream

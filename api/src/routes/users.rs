@@ -7,7 +7,7 @@ mod roles;
 mod update;
 mod view;
 
-use axum::{extract::State, response::Response};
+use axum::response::Response;
 use dezky_shared::{id::UserId, store::VersionedRepository as _, user::User};
 use http::StatusCode;
 use mongodb::ClientSession;
@@ -17,7 +17,8 @@ use self::view::{Profile, UserDetail, shown_tenants};
 use crate::{
     error::{ApiError, ProblemCode},
     etag::ETag,
-    extract::{Bearer, IfNoneMatch, RequestInfo, active_partner_of},
+    extract::{Bearer, RequestInfo, active_partner_of},
+    read::Get,
     response::ApiResponse,
     state::{AppState, SharedState},
     user_sync,
@@ -37,18 +38,17 @@ pub(super) fn router() -> OpenApiRouter<SharedState> {
 ///
 /// Applies the groups in the token, as every first request of a user does.
 #[utoipa::path(get, path = "/users/me", operation_id = "getMe", tag = "users", responses((status = 200, body = Profile), (status = 304)))]
-async fn me(
-    Bearer(claims): Bearer,
-    if_none_match: IfNoneMatch,
-    request: RequestInfo,
-    State(app): State<SharedState>,
-) -> Result<Response, ApiError> {
-    let user = user_sync::sync(&app.access, &claims, &request).await?;
-    app.db.users.touch_last_seen(&user, app.store.now()).await?;
-    let partner = active_partner_of(&app.access, &user).await?;
-    let profile = Profile::of(&app, user, partner.as_deref()).await?;
+async fn me(get: Get<Bearer, RequestInfo>) -> Result<Response, ApiError> {
+    let user = user_sync::sync(&get.app.access, &get.access.0, &get.params).await?;
+    get.app
+        .db
+        .users
+        .touch_last_seen(&user, get.app.store.now())
+        .await?;
+    let partner = active_partner_of(&get.app.access, &user).await?;
+    let profile = Profile::of(&get.app, user, partner.as_deref()).await?;
     let etag = profile.etag()?;
-    Ok(ApiResponse::conditional(&if_none_match, etag, &profile))
+    Ok(ApiResponse::conditional(&get.if_none_match, etag, &profile))
 }
 
 /// The user with this id as this transaction sees it, after the check of `If-Match`. 404 unless it `is_visible`.

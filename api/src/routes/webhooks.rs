@@ -5,7 +5,7 @@ mod receive;
 mod replay;
 mod signature;
 
-use axum::{Json, extract::State};
+use axum::Json;
 use dezky_shared::{
     store::webhook_events::WebhookEventFilter,
     webhook_event::{EventPosition, EventSource, EventState, WebhookEvent},
@@ -17,6 +17,7 @@ use utoipa_axum::{router::OpenApiRouter, routes};
 use crate::{
     error::ApiError,
     extract::{FromQuery, Page, PageOf, Parameters, PlatformReader, QueryParams},
+    read::{Get, ListResult},
     state::SharedState,
     timestamp::Timestamp,
 };
@@ -106,17 +107,14 @@ impl FromQuery for ListQuery {
     get, path = "/webhook-events", operation_id = "listWebhookEvents", tag = "billing", params(ListQuery, Page),
     responses((status = 200, body = PageOf<EventView>)),
 )]
-async fn list(
-    _: PlatformReader,
-    QueryParams(query): QueryParams<ListQuery>,
-    State(app): State<SharedState>,
-) -> Result<Json<PageOf<EventView>>, ApiError> {
+async fn list(get: Get<PlatformReader, QueryParams<ListQuery>>) -> ListResult<EventView> {
+    let QueryParams(query) = get.params;
     let list = format!("webhook-events?{:?}", query.state);
     let filter = WebhookEventFilter {
         state: query.state,
         after: query.page.after(&list)?,
     };
-    let events = &app.db.webhook_events;
+    let events = &get.app.db.webhook_events;
     let found = events.list(&filter, query.page.fetch_limit()).await?;
     let position = |event: &WebhookEvent| EventPosition::from(event).to_string();
     let page = query.page.build(&list, found, position, EventView::from);

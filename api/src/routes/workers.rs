@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use axum::{Json, extract::State};
+use axum::Json;
 use bson::DateTime;
 use dezky_shared::store::workers::Worker;
 use serde::Serialize;
@@ -10,8 +10,8 @@ use utoipa::ToSchema;
 use utoipa_axum::{router::OpenApiRouter, routes};
 
 use crate::{
-    error::ApiError,
     extract::{PageOf, PlatformReader},
+    read::{Get, ListResult},
     state::SharedState,
     timestamp::Timestamp,
 };
@@ -49,12 +49,9 @@ struct WorkerView {
 ///
 /// Workers that shut down are not listed; lost workers stay listed for 15 minutes.
 #[utoipa::path(get, path = "/workers", operation_id = "listWorkers", tag = "operations", responses((status = 200, body = PageOf<WorkerView>)))]
-async fn list(
-    _: PlatformReader,
-    State(app): State<SharedState>,
-) -> Result<Json<PageOf<WorkerView>>, ApiError> {
-    let now = app.store.now();
-    let workers = app.db.workers.list().await?;
+async fn list(get: Get<PlatformReader>) -> ListResult<WorkerView> {
+    let now = get.app.store.now();
+    let workers = get.app.db.workers.list().await?;
     let views = workers.into_iter().map(|worker| view(worker, now));
     Ok(Json(PageOf::single(views.collect())))
 }

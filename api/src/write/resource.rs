@@ -1,8 +1,7 @@
-//! Documents that need no job: list, show, create, update and delete.
+//! Documents that need no job: create, update and delete.
 
-use std::{future::Future, str::FromStr};
+use std::future::Future;
 
-use axum::Json;
 use bson::Document;
 use dezky_shared::{
     audit::{Action, Target},
@@ -16,9 +15,9 @@ use super::{Command, CommandError, CommandOutput, CommandRunner, Rollback, Write
 use crate::{
     error::{ApiError, ProblemCode},
     etag::ETag,
-    extract::{Access, Page, PageOf},
+    extract::Access,
     response::ApiResponse,
-    state::{AppState, Repositories},
+    state::{Connected, Repositories},
 };
 
 /// Fields that callers do not write.
@@ -53,10 +52,7 @@ pub trait Resource: Versioned {
     /// Its representation in responses.
     type View: From<Self> + Serialize;
     /// The repository that stores it.
-    type Repository: VersionedRepository<Document = Self>;
-
-    /// The repository that stores it.
-    fn repository(db: &Repositories) -> &Self::Repository;
+    type Repository: VersionedRepository<Document = Self> + Connected;
 
     /// Its name, as the audit trail shows it.
     fn name(&self) -> String;
@@ -91,23 +87,6 @@ pub trait Resource: Versioned {
         let etag = self.etag();
         ApiResponse::new(StatusCode::OK, etag, &Self::View::from(self))
     }
-}
-
-/// A page of all documents, by id.
-pub async fn list<R: Resource<Id: FromStr>>(
-    app: &AppState,
-    page: &Page,
-) -> Result<Json<PageOf<R::View>>, ApiError> {
-    let list = R::PATH.trim_start_matches('/');
-    let found = R::repository(&app.db).list_page(page.after(list)?, page.fetch_limit());
-    let id = |document: &R| document.id().to_string();
-    Ok(Json(page.build(list, found.await?, id, R::View::from)))
-}
-
-/// The document with this id, with its version.
-pub async fn show<R: Resource>(app: &AppState, id: R::Id) -> Result<ApiResponse, ApiError> {
-    let found = R::repository(&app.db).find(id).await?;
-    Ok(found.ok_or(ProblemCode::NotFound)?.response())
 }
 
 impl<A: Access, B: Sync, P: Sync> Write<A, B, P> {
@@ -153,7 +132,7 @@ impl<R: Resource> Command for Create<R> {
     ) -> Result<CommandOutput, Rollback> {
         let (app, document) = (runner.app, &self.document);
         document.check(session, &app.db, Change::Create).await?;
-        R::repository(&app.db).insert(session, document).await?;
+        R::Repository::of(&app.db).insert(session, document).await?;
         let event = runner
             .event(app.store.now(), self.action, document.target(), None)
             .with_changes(&Document::new(), &document.audited()?);
@@ -185,7 +164,7 @@ where
             runner.if_match.check(document.etag())?;
             (self.edit)(document).map_err(CommandError::from)
         };
-        let updated = R::repository(&runner.app.db)
+        let updated = R::Repository::of(&runner.app.db)
             .update(session, self.id.clone(), now, edit)
             .await?;
         let Updated { before, after } = updated.ok_or(ProblemCode::NotFound)?;
@@ -212,7 +191,7 @@ impl<R: Resource> Command for Delete<R> {
         runner: &CommandRunner<'_>,
     ) -> Result<CommandOutput, Rollback> {
         let app = runner.app;
-        let repository = R::repository(&app.db);
+        let repository = R::Repository::of(&app.db);
         let found = repository.find_in_transaction(session, self.id.clone());
         let document = found.await?.ok_or(ProblemCode::NotFound)?;
         runner.if_match.check(document.etag())?;

@@ -30,7 +30,10 @@ use http::{HeaderMap, HeaderName, HeaderValue, Method};
 use serde_json::{Value, json};
 use uuid::Uuid;
 
-use self::{groups::Group, logins::Logins, people::People};
+use self::{
+    logins::Logins,
+    people::{Group, People},
+};
 pub use self::{
     members::{Grant, Role},
     people::AppRole,

@@ -1,13 +1,13 @@
 //! App repository: the relying parties of all tenants. A removed app has no document.
 
-use std::{collections::HashMap, sync::Arc};
+use std::collections::HashMap;
 
 use bson::{Document, doc};
 use futures::TryStreamExt as _;
-use mongodb::{ClientSession, Collection, IndexModel, options::IndexOptions};
+use mongodb::{ClientSession, IndexModel, options::IndexOptions};
 
 use super::{
-    Store, StoreError,
+    StoreError,
     index::unique,
     lenient::{Decoded, decode_all},
     linearizable::find_one_linearizable,
@@ -26,22 +26,12 @@ pub const SLUG_INDEX: &str = "app_slug";
 /// Unique index: one app per client id.
 pub const CLIENT_ID_INDEX: &str = "app_client_id";
 
-/// Apps of all tenants.
-#[derive(Debug, Clone)]
-pub struct AppRepository {
-    apps: Collection<App>,
+versioned! {
+    /// Apps of all tenants.
+    AppRepository, apps = "apps": App, AppId
 }
 
-versioned!(AppRepository, apps: App, AppId);
-
 impl AppRepository {
-    /// The repository in `store`.
-    pub fn new(store: &Arc<Store>) -> Self {
-        Self {
-            apps: store.collection("apps"),
-        }
-    }
-
     /// Creates the indexes.
     pub async fn ensure_indexes(&self) -> Result<(), StoreError> {
         let of_tenant = IndexModel::builder()

@@ -6,18 +6,15 @@
 mod due;
 mod ownership;
 
-use std::{
-    collections::{BTreeMap, HashMap},
-    sync::Arc,
-};
+use std::collections::{BTreeMap, HashMap};
 
 use bson::{Document, doc};
 use futures::TryStreamExt as _;
-use mongodb::{ClientSession, Collection, IndexModel, options::IndexOptions};
+use mongodb::{ClientSession, IndexModel, options::IndexOptions};
 
 pub use self::{due::DueDomain, ownership::DomainSync};
 use super::{
-    Store, StoreError, VersionedRepository as _, lenient::skip_undecodable,
+    StoreError, VersionedRepository as _, lenient::skip_undecodable,
     linearizable::find_one_linearizable, page::page, revisions::revisions,
     tenant_resource_changes::changes_index, versioned::versioned,
 };
@@ -34,22 +31,12 @@ pub const CLAIM_INDEX: &str = "claim";
 /// Index of claims by due time.
 pub const DUE_INDEX: &str = "due";
 
-/// Domains of all tenants.
-#[derive(Debug, Clone)]
-pub struct DomainRepository {
-    domains: Collection<Domain>,
+versioned! {
+    /// Domains of all tenants.
+    DomainRepository, domains = "domains": Domain, DomainId
 }
 
-versioned!(DomainRepository, domains: Domain, DomainId);
-
 impl DomainRepository {
-    /// The repository in `store`.
-    pub fn new(store: &Arc<Store>) -> Self {
-        Self {
-            domains: store.collection("domains"),
-        }
-    }
-
     /// Creates the indexes.
     pub async fn ensure_indexes(&self) -> Result<(), StoreError> {
         let index = |keys, options| IndexModel::builder().keys(keys).options(options).build();

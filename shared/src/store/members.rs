@@ -5,15 +5,15 @@ mod files;
 mod places;
 mod removal;
 
-use std::{collections::HashMap, sync::Arc};
+use std::collections::HashMap;
 
 use bson::{Document, doc};
 use futures::TryStreamExt as _;
-use mongodb::{ClientSession, Collection, IndexModel, options::IndexOptions};
+use mongodb::{ClientSession, IndexModel, options::IndexOptions};
 
 pub use self::{admission::AdmissionSources, places::Place};
 use super::{
-    Store, StoreError, lenient::skip_undecodable, page::page, tenant_counts::count_by_tenant,
+    StoreError, lenient::skip_undecodable, page::page, tenant_counts::count_by_tenant,
     tenant_resource_changes::changes_index, versioned::versioned,
 };
 use crate::{
@@ -30,13 +30,10 @@ pub const ADDRESS_INDEX: &str = "address";
 /// Limit on counted failing members.
 const MAX_FAILING: i64 = 10_000;
 
-/// Members of all tenants.
-#[derive(Debug, Clone)]
-pub struct MemberRepository {
-    members: Collection<Member>,
+versioned! {
+    /// Members of all tenants.
+    MemberRepository, members = "members": Member, MemberId
 }
-
-versioned!(MemberRepository, members: Member, MemberId);
 
 /// Filter of a member list. Removed members are never listed.
 #[derive(Debug, Clone, Default)]
@@ -59,13 +56,6 @@ fn excluded() -> Document {
 }
 
 impl MemberRepository {
-    /// The repository in `store`.
-    pub fn new(store: &Arc<Store>) -> Self {
-        Self {
-            members: store.collection("members"),
-        }
-    }
-
     /// Creates the indexes.
     pub async fn ensure_indexes(&self) -> Result<(), StoreError> {
         let index = |name: &str, keys: Document, filter: Document, unique: bool| {

@@ -1,13 +1,11 @@
 //! Partner repository.
 
-use std::sync::Arc;
-
 use bson::{Document, doc};
 use futures::TryStreamExt as _;
-use mongodb::{ClientSession, Collection};
+use mongodb::ClientSession;
 
 use super::{
-    Store, StoreError,
+    StoreError,
     index::{index, unique},
     lenient::skip_undecodable,
     linearizable::find_one_linearizable,
@@ -24,22 +22,12 @@ use crate::{
 /// Unique index: one partner per slug.
 pub const SLUG_INDEX: &str = "partner_slug";
 
-/// Partners, including terminated ones.
-#[derive(Debug, Clone)]
-pub struct PartnerRepository {
-    partners: Collection<Partner>,
+versioned! {
+    /// Partners, including terminated ones.
+    PartnerRepository, partners = "partners": Partner, PartnerId
 }
 
-versioned!(PartnerRepository, partners: Partner, PartnerId);
-
 impl PartnerRepository {
-    /// The repository in `store`.
-    pub fn new(store: &Arc<Store>) -> Self {
-        Self {
-            partners: store.collection("partners"),
-        }
-    }
-
     /// Creates the indexes.
     pub async fn ensure_indexes(&self) -> Result<(), StoreError> {
         let slug = unique(SLUG_INDEX, doc! { "slug": 1 });

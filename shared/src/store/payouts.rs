@@ -1,20 +1,16 @@
 //! Payout repository.
 
-use std::sync::Arc;
-
 use bson::{Document, doc};
-use mongodb::Collection;
 
-use super::{Store, StoreError, index::index, page::newest_page, to_bson, versioned::versioned};
+use super::{StoreError, index::index, page::newest_page, to_bson, versioned::versioned};
 use crate::{
     id::{PartnerId, PayoutId},
     ledger::{Payout, PayoutStatus},
 };
 
-/// Payouts of all partners.
-#[derive(Debug, Clone)]
-pub struct PayoutRepository {
-    payouts: Collection<Payout>,
+versioned! {
+    /// Payouts of all partners.
+    PayoutRepository, payouts = "payouts": Payout, PayoutId
 }
 
 /// Filter of a payout list.
@@ -28,16 +24,7 @@ pub struct PayoutFilter {
     pub before: Option<PayoutId>,
 }
 
-versioned!(PayoutRepository, payouts: Payout, PayoutId);
-
 impl PayoutRepository {
-    /// The repository in `store`.
-    pub fn new(store: &Arc<Store>) -> Self {
-        Self {
-            payouts: store.collection("payouts"),
-        }
-    }
-
     /// Creates the indexes.
     pub async fn ensure_indexes(&self) -> Result<(), StoreError> {
         let listed = ["partnerId", "status"].map(|field| index(doc! { field: 1, "_id": 1 }));

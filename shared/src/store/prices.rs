@@ -1,14 +1,10 @@
 //! Price repository.
 
-use std::sync::Arc;
-
 use bson::{Document, doc};
 use futures::TryStreamExt as _;
-use mongodb::{ClientSession, Collection};
+use mongodb::ClientSession;
 
-use super::{
-    Store, StoreError, index::unique, lenient::skip_undecodable, to_bson, versioned::versioned,
-};
+use super::{StoreError, index::unique, lenient::skip_undecodable, to_bson, versioned::versioned};
 use crate::{
     billing::{Cycle, Plan, Price},
     id::PriceId,
@@ -17,22 +13,12 @@ use crate::{
 /// Unique index: one price per plan, cycle and currency.
 pub const PRICE_INDEX: &str = "plan_cycle_currency";
 
-/// Prices of all plans.
-#[derive(Debug, Clone)]
-pub struct PriceRepository {
-    prices: Collection<Price>,
+versioned! {
+    /// Prices of all plans.
+    PriceRepository, prices = "prices": Price, PriceId
 }
 
-versioned!(PriceRepository, prices: Price, PriceId);
-
 impl PriceRepository {
-    /// The repository in `store`.
-    pub fn new(store: &Arc<Store>) -> Self {
-        Self {
-            prices: store.collection("prices"),
-        }
-    }
-
     /// Creates the indexes.
     pub async fn ensure_indexes(&self) -> Result<(), StoreError> {
         let keys = doc! { "plan": 1, "cycle": 1, "currency": 1 };

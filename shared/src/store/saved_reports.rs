@@ -1,12 +1,10 @@
 //! Saved report repository.
 
-use std::sync::Arc;
-
 use bson::{Document, doc};
-use mongodb::{ClientSession, Collection};
+use mongodb::ClientSession;
 
 use super::{
-    Store, StoreError,
+    StoreError,
     index::{index, unique},
     page::page,
     versioned::versioned,
@@ -20,26 +18,16 @@ use crate::{
 /// Unique index: one saved report per owner, scope and name.
 pub const NAME_INDEX: &str = "owner_scope_name";
 
-/// Saved reports of all owners.
-#[derive(Debug, Clone)]
-pub struct SavedReportRepository {
-    reports: Collection<SavedReport>,
+versioned! {
+    /// Saved reports of all owners.
+    SavedReportRepository, reports = "saved_reports": SavedReport, SavedReportId
 }
-
-versioned!(SavedReportRepository, reports: SavedReport, SavedReportId);
 
 fn of(owner: UserId, scope: Scope) -> Document {
     doc! { "ownerId": owner, "scope": scope.to_string() }
 }
 
 impl SavedReportRepository {
-    /// The repository in `store`.
-    pub fn new(store: &Arc<Store>) -> Self {
-        Self {
-            reports: store.collection("saved_reports"),
-        }
-    }
-
     /// Creates the indexes.
     pub async fn ensure_indexes(&self) -> Result<(), StoreError> {
         let names = unique(NAME_INDEX, doc! { "ownerId": 1, "scope": 1, "name": 1 });

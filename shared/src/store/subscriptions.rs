@@ -1,14 +1,14 @@
 //! Subscription repository.
 
-use std::{collections::HashMap, sync::Arc};
+use std::collections::HashMap;
 
 use bson::{Bson, DateTime, Document, doc};
 use futures::{Stream, TryStreamExt as _};
-use mongodb::{ClientSession, Collection, IndexModel, options::IndexOptions};
+use mongodb::{ClientSession, IndexModel, options::IndexOptions};
 use serde::Deserialize;
 
 use super::{
-    Store, StoreError, drop_index,
+    StoreError, drop_index,
     index::index,
     lenient::{decode, skip_undecodable},
     linearizable::find_one_linearizable,
@@ -70,10 +70,9 @@ pub struct RunCandidate {
     pub billing_anchor: Option<DateTime>,
 }
 
-/// Subscriptions of all tenants.
-#[derive(Debug, Clone)]
-pub struct SubscriptionRepository {
-    subscriptions: Collection<Subscription>,
+versioned! {
+    /// Subscriptions of all tenants.
+    SubscriptionRepository, subscriptions = "subscriptions": Subscription, SubscriptionId
 }
 
 /// Filter of a subscription list.
@@ -114,16 +113,7 @@ impl SubscriptionFilter {
     }
 }
 
-versioned!(SubscriptionRepository, subscriptions: Subscription, SubscriptionId);
-
 impl SubscriptionRepository {
-    /// The repository in `store`.
-    pub fn new(store: &Arc<Store>) -> Self {
-        Self {
-            subscriptions: store.collection("subscriptions"),
-        }
-    }
-
     /// Creates the indexes.
     pub async fn ensure_indexes(&self) -> Result<(), StoreError> {
         let one_live = IndexOptions::builder()

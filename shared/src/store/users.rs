@@ -208,6 +208,16 @@ impl UserRepository {
             .await
     }
 
+    /// The user with this subject, as it is: this transaction conflicts with every other one on it.
+    pub async fn materialize_conflict_by_subject(
+        &self,
+        session: &mut ClientSession,
+        subject: &str,
+    ) -> Result<Option<User>, StoreError> {
+        self.materialize_conflict_where(session, doc! { "authentikSubjectId": subject })
+            .await
+    }
+
     /// Deletes a user that was read in this transaction, and leaves a tombstone.
     pub async fn delete_with_tombstone(
         &self,

@@ -29,8 +29,29 @@ pub trait Versioned:
 }
 
 /// Implements [`Versioned`] for a document with the fields `id`, `revision` and `updated_at`, and
-/// [`VersionedRepository`] for the repository that stores it.
+/// [`VersionedRepository`] for the repository that stores it. With the name of a collection, declares the repository, too.
 macro_rules! versioned {
+    (
+        $(#[$doc:meta])*
+        $repository:ident, $documents:ident = $collection:literal: $document:ident, $id:ty
+    ) => {
+        $(#[$doc])*
+        #[derive(Debug, Clone)]
+        pub struct $repository {
+            $documents: mongodb::Collection<$document>,
+        }
+
+        impl $repository {
+            /// The repository in `store`.
+            pub fn new(store: &std::sync::Arc<$crate::store::Store>) -> Self {
+                Self {
+                    $documents: store.collection($collection),
+                }
+            }
+        }
+
+        versioned!($repository, $documents: $document, $id);
+    };
     ($repository:ident, $documents:ident: $document:ident, $id:ty) => {
         impl $crate::store::Versioned for $document {
             type Id = $id;
@@ -224,17 +245,26 @@ pub trait VersionedRepository: Sync {
         session: &mut ClientSession,
         id: <Self::Document as Versioned>::Id,
     ) -> impl Future<Output = Result<Option<Self::Document>, StoreError>> + Send {
+        self.materialize_conflict_where(session, doc! { "_id": id })
+    }
+
+    /// As [`materialize_conflict`](Self::materialize_conflict), by a filter.
+    #[doc(hidden)]
+    fn materialize_conflict_where(
+        &self,
+        session: &mut ClientSession,
+        filter: bson::Document,
+    ) -> impl Future<Output = Result<Option<Self::Document>, StoreError>> + Send {
         async move {
             // A write that changes nothing conflicts with nothing; so it is changed, and changed back.
-            let filter = doc! { "_id": id.clone() };
             let increment = doc! { "$inc": { "revision": 1_i64 } };
             let document = self
                 .documents()
                 .find_one_and_update(filter, increment)
                 .session(&mut *session)
                 .await?;
-            if document.is_some() {
-                self.unlock(session, id).await?;
+            if let Some(document) = &document {
+                self.unlock(session, document.id()).await?;
             }
             Ok(document)
         }

@@ -32,8 +32,10 @@ use bson::DateTime;
 use dezky_shared::{
     feature_flag::{EvaluationContext, FlagSet, NEW_BILLING_ENGINE},
     id::TenantId,
-    queue::args::SyncBilling,
+    invoicing::Enrolment,
+    queue::args::{InvoiceSubscription, SyncBilling},
     store::{StoreError, jobs::NewJob},
+    subscription::Subscription,
     tenant::Tenant,
     upstream::Upstream,
 };
@@ -134,6 +136,18 @@ async fn flags_of(run: &StepContext) -> Result<FlagSet, StepFailure> {
 /// Whether the tenant is invoiced by this run.
 fn is_billed(flags: &FlagSet, tenant: &Tenant, now: DateTime) -> bool {
     flags.is_on(NEW_BILLING_ENGINE, EvaluationContext::from(tenant), now)
+}
+
+/// Enrols the subscription and skips what an operator decided to skip. Repeated, it changes nothing.
+fn prepare(subscription: &mut Subscription, args: &InvoiceSubscription, now: DateTime) {
+    subscription.enrol(Enrolment::Existing, now);
+    if let Some(skip_to) = args.skip_to
+        && subscription
+            .invoiced_through
+            .is_some_and(|through| through < skip_to)
+    {
+        subscription.advance_to(skip_to);
+    }
 }
 
 /// Whether Stripe may charge a subscription of the tenant. One of a newer build may be there, too.

@@ -2,8 +2,6 @@
 
 use dezky_shared::user::PlatformRole;
 
-use super::super::submission::Submission;
-
 /// An action on a resource, named as its route is.
 #[derive(Debug)]
 pub(in crate::console) struct Action {
@@ -332,8 +330,8 @@ static ACTIONS: [Action; 32] = [
 
 impl Action {
     /// Whether the operator has to confirm it first.
-    pub(in crate::console) fn needs_confirmation(&self, submission: &Submission) -> bool {
-        self.warning.is_some() && !submission.is_confirmed()
+    pub(in crate::console) fn needs_confirmation(&self, is_confirmed: bool) -> bool {
+        self.warning.is_some() && !is_confirmed
     }
 
     /// Name of the sentence that the next page shows.

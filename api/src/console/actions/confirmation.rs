@@ -6,10 +6,7 @@ use http::StatusCode;
 
 use super::{
     super::{
-        failure::Failure,
-        page::{Frame, respond},
-        query::Parameters,
-        submission::Submission,
+        failure::Failure, html::respond, page::Frame, query::Parameters, submission::Submission,
     },
     catalogue::Action,
 };

@@ -36,7 +36,7 @@ pub(in crate::console) async fn run(
         let detail = "Select 1 to 100 jobs.";
         return Err(Failure::new(ProblemCode::InvalidRequest, detail));
     }
-    if action.needs_confirmation(&submission) {
+    if action.needs_confirmation(submission.is_confirmed()) {
         let target = count(u64::try_from(ids.len()).unwrap_or(u64::MAX), "job");
         let path = "/console/jobs/selected".to_owned();
         return confirmation::ask(&submission, action, &target, path);

@@ -11,7 +11,8 @@ use super::{
     super::{
         failure::Failure,
         form::{Field, Question},
-        page::{Frame, respond},
+        html::respond,
+        page::Frame,
         page_request::PageRequest,
         query::{Parameters, path_with, text},
         table::{Cell, Table},

@@ -13,7 +13,8 @@ use super::{
     super::{
         ConsoleState,
         failure::{Failure, unexpected},
-        page::{Frame, respond},
+        html::respond,
+        page::Frame,
         query::{Parameters, segment},
         session::random,
         submission::Submission,

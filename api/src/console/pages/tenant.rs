@@ -14,7 +14,8 @@ use super::{
     super::{
         failure::Failure,
         form::Form,
-        page::{Frame, respond},
+        html::respond,
+        page::Frame,
         page_request::PageRequest,
         query::segment,
         table::{Cell, Table},

@@ -3,9 +3,8 @@
 use std::{fmt, sync::Arc};
 
 use anyhow::{Context as _, ensure};
-use dezky_shared::platform::tls::{CONNECT_TIMEOUT, TrustRoots};
 use http::StatusCode;
-use reqwest::{Url, redirect::Policy};
+use reqwest::Url;
 use secrecy::{ExposeSecret as _, SecretString};
 use serde::Deserialize;
 use tokio::sync::OnceCell;
@@ -16,14 +15,12 @@ use crate::{
     config::ConsoleConfig,
 };
 
-/// Timeout of a request to the issuer.
-const REQUEST_TIMEOUT: std::time::Duration = std::time::Duration::from_secs(5);
 /// Scopes of the id token: who signs in, and their groups.
 const SCOPE: &str = "openid email profile";
 
 /// Client of the issuer. Operators' tokens are for one audience, which is the id of the client.
 #[derive(Clone)]
-pub(crate) struct IssuerClient {
+pub(in crate::console) struct IssuerClient {
     http: reqwest::Client,
     issuer: String,
     origin: String,
@@ -46,19 +43,15 @@ struct Tokens {
 }
 
 impl IssuerClient {
-    pub(crate) fn new(config: &ConsoleConfig, trust_roots: &TrustRoots) -> anyhow::Result<Self> {
-        Ok(Self {
-            http: trust_roots
-                .client_builder()
-                .connect_timeout(CONNECT_TIMEOUT)
-                .timeout(REQUEST_TIMEOUT)
-                .redirect(Policy::none())
-                .build()?,
+    /// The client of the configured issuer, which sends its requests by `http`.
+    pub(in crate::console) fn new(config: &ConsoleConfig, http: reqwest::Client) -> Self {
+        Self {
+            http,
             issuer: config.issuer.clone(),
             origin: config.origin.clone(),
             secret: config.client_secret.clone(),
             metadata: Arc::default(),
-        })
+        }
     }
 
     /// Address of the sign-in page.

@@ -4,7 +4,6 @@ use std::time::Duration;
 
 use axum::{
     body::{Body, Bytes},
-    extract::State,
     response::{IntoResponse as _, Response},
 };
 use dezky_shared::{
@@ -22,6 +21,7 @@ use super::export::StreamPermit;
 use crate::{
     error::ApiError,
     extract::{Caller, PlatformReader, ReadPrivate, TenantAccess},
+    read::Get,
     state::SharedState,
 };
 
@@ -122,12 +122,9 @@ impl From<ChainProblem> for ProblemView {
 ///
 /// Every event is verified, so the response for a long trail takes a while.
 #[utoipa::path(get, path = "/audit/verify", operation_id = "verifyAudit", tag = "audit", responses((status = 200, body = VerificationView)))]
-pub(super) async fn platform(
-    PlatformReader(caller): PlatformReader,
-    State(app): State<SharedState>,
-) -> Result<Response, ApiError> {
-    let chain = app.db.audit.find_chain(None).await?;
-    verify_chain(app, &caller, chain)
+pub(super) async fn platform(get: Get<PlatformReader>) -> Result<Response, ApiError> {
+    let chain = get.app.db.audit.find_chain(None).await?;
+    verify_chain(get.app, &get.access.0, chain)
 }
 
 /// Verifies the audit trail of a tenant
@@ -137,12 +134,10 @@ pub(super) async fn platform(
     get, path = "/tenants/{slug}/audit/verify", operation_id = "verifyTenantAudit", tag = "audit",
     responses((status = 200, body = VerificationView)),
 )]
-pub(super) async fn tenant(
-    access: TenantAccess<ReadPrivate>,
-    State(app): State<SharedState>,
-) -> Result<Response, ApiError> {
-    let chain = app.db.audit.find_chain(Some(access.tenant.id)).await?;
-    verify_chain(app, &access.caller, chain)
+pub(super) async fn tenant(get: Get<TenantAccess<ReadPrivate>>) -> Result<Response, ApiError> {
+    let id = get.access.tenant.id;
+    let chain = get.app.db.audit.find_chain(Some(id)).await?;
+    verify_chain(get.app, &get.access.caller, chain)
 }
 
 /// A response that ends with the verification, which may exceed the request timeout. Until then it sends spaces, which

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use axum::{Json, extract::State};
+use axum::Json;
 use dezky_shared::{
     billing::{month::Month, monthly_equivalent},
     billing_totals::{MonthTotals, Scope},
@@ -17,7 +17,8 @@ use utoipa::{IntoParams, ToSchema};
 use crate::{
     error::ApiError,
     extract::{FromQuery, Parameters, PartnerAccess, PlatformReader, QueryParams, ReadWrite},
-    state::{AppState, SharedState},
+    read::Get,
+    state::AppState,
 };
 
 /// Billing of a month, by the time of recording: a month that is over never changes.
@@ -112,16 +113,14 @@ impl FromQuery for SummaryQuery {
     responses((status = 200, body = SummaryView)),
 )]
 pub(super) async fn platform(
-    _: PlatformReader,
-    QueryParams(query): QueryParams<SummaryQuery>,
-    State(app): State<SharedState>,
+    get: Get<PlatformReader, QueryParams<SummaryQuery>>,
 ) -> Result<Json<SummaryView>, ApiError> {
-    let summary = Summary::read(&app, Scope::Platform, &query).await?;
+    let summary = Summary::read(&get.app, Scope::Platform, &get.params.0).await?;
     let with_rest = |totals: MonthTotals| CurrencyView {
         platform_minor: Some(totals.paid_minor - totals.partner_share_minor()),
         ..CurrencyView::from(totals)
     };
-    Ok(Json(summary.view(&app, with_rest, Vec::new())))
+    Ok(Json(summary.view(&get.app, with_rest, Vec::new())))
 }
 
 /// Returns the amounts billed, paid and credited to the caller's partner in a month
@@ -132,14 +131,13 @@ pub(super) async fn platform(
     responses((status = 200, body = SummaryView)),
 )]
 pub(super) async fn partner(
-    access: PartnerAccess<ReadWrite>,
-    QueryParams(query): QueryParams<SummaryQuery>,
-    State(app): State<SharedState>,
+    get: Get<PartnerAccess<ReadWrite>, QueryParams<SummaryQuery>>,
 ) -> Result<Json<SummaryView>, ApiError> {
-    let scope = Scope::Partner(access.partner.id);
-    let summary = Summary::read(&app, scope, &query).await?;
-    let balances = app.db.ledger.list_balances(access.partner.id).await?;
-    Ok(Json(summary.view(&app, CurrencyView::from, balances)))
+    let partner = get.access.partner.id;
+    let scope = Scope::Partner(partner);
+    let summary = Summary::read(&get.app, scope, &get.params.0).await?;
+    let balances = get.app.db.ledger.list_balances(partner).await?;
+    Ok(Json(summary.view(&get.app, CurrencyView::from, balances)))
 }
 
 /// Data of a billing summary.

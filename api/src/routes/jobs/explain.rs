@@ -3,7 +3,7 @@
 mod reasons;
 mod responsible;
 
-use axum::{Json, extract::State};
+use axum::Json;
 use dezky_shared::{
     id::JobId,
     queue::job::{Job, JobState},
@@ -20,7 +20,7 @@ use super::{view::FailureView, visible_job};
 use crate::{
     error::ApiError,
     extract::{Caller, PathParam, SignedIn},
-    state::SharedState,
+    read::Get,
     timestamp::Timestamp,
     views::JobLink,
 };
@@ -86,18 +86,16 @@ struct ReasonView {
 /// Explains why a job is waiting, running or finished
 #[utoipa::path(get, path = "/jobs/{id}/explain", operation_id = "explainJob", tag = "jobs", responses((status = 200, body = Explanation)))]
 pub(super) async fn explain(
-    SignedIn(caller): SignedIn,
-    PathParam(id): PathParam<JobId>,
-    State(app): State<SharedState>,
+    get: Get<SignedIn, PathParam<JobId>>,
 ) -> Result<Json<Explanation>, ApiError> {
-    let (job, _) = visible_job(&app, &caller, id).await?;
-    let now = app.store.now();
+    let (job, _) = visible_job(&get.app, &get.access, get.params.0).await?;
+    let now = get.app.store.now();
     let (holder, queue, upstreams, workers, jobs_ahead) = futures::try_join!(
-        app.db.jobs.find_holder(&job.lock_key),
-        app.db.queues.find(job.queue),
-        app.db.upstreams.list(),
-        app.db.workers.list(),
-        app.db.jobs.count_ahead(&job, now),
+        get.app.db.jobs.find_holder(&job.lock_key),
+        get.app.db.queues.find(job.queue),
+        get.app.db.upstreams.list(),
+        get.app.db.workers.list(),
+        get.app.db.jobs.count_ahead(&job, now),
     )?;
     let inputs = ExplainInputs {
         job: &job,
@@ -115,7 +113,7 @@ pub(super) async fn explain(
         next_run_at: is_scheduled.then(|| job.run_at.into()),
         reasons: reasons
             .into_iter()
-            .map(|reason| view(reason, &job, &caller))
+            .map(|reason| view(reason, &job, &get.access))
             .collect(),
     }))
 }

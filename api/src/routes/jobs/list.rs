@@ -1,6 +1,6 @@
 //! Lists of jobs.
 
-use axum::{Json, extract::State};
+use axum::Json;
 use bson::DateTime;
 use dezky_shared::{
     id::{JobId, TenantId},
@@ -18,7 +18,8 @@ use crate::{
     extract::{
         Caller, FromQuery, Page, PageOf, Parameters, QueryParams, Read, SignedIn, TenantAccess,
     },
-    state::{AppState, SharedState},
+    read::{Get, ListResult},
+    state::AppState,
     validate,
 };
 
@@ -189,13 +190,9 @@ impl FromQuery for ListQuery {
 
 /// Lists the jobs that the caller may read, newest first
 #[utoipa::path(get, path = "/jobs", operation_id = "listJobs", tag = "jobs", params(JobQuery, Page), responses((status = 200, body = PageOf<JobView>)))]
-pub(super) async fn list(
-    SignedIn(caller): SignedIn,
-    QueryParams(query): QueryParams<ListQuery>,
-    State(app): State<SharedState>,
-) -> Result<Json<PageOf<JobView>>, ApiError> {
-    let visible = visible_tenants(&app, &caller).await?;
-    page(&app, &caller, query, visible, "jobs").await
+pub(super) async fn list(get: Get<SignedIn, QueryParams<ListQuery>>) -> ListResult<JobView> {
+    let visible = visible_tenants(&get.app, &get.access).await?;
+    page(&get.app, &get.access, get.params.0, visible, "jobs").await
 }
 
 /// Lists a tenant's jobs, newest first
@@ -204,13 +201,18 @@ pub(super) async fn list(
     responses((status = 200, body = PageOf<JobView>)),
 )]
 pub(super) async fn list_of_tenant(
-    access: TenantAccess<Read>,
-    QueryParams(query): QueryParams<ListQuery>,
-    State(app): State<SharedState>,
-) -> Result<Json<PageOf<JobView>>, ApiError> {
-    let id = access.tenant.id;
+    get: Get<TenantAccess<Read>, QueryParams<ListQuery>>,
+) -> ListResult<JobView> {
+    let id = get.access.tenant.id;
     let list = format!("tenants/{id}/jobs");
-    page(&app, &access.caller, query, Some(vec![id]), &list).await
+    page(
+        &get.app,
+        &get.access.caller,
+        get.params.0,
+        Some(vec![id]),
+        &list,
+    )
+    .await
 }
 
 async fn page(
@@ -219,7 +221,7 @@ async fn page(
     ListQuery { filters, page }: ListQuery,
     tenants: Option<Vec<TenantId>>,
     list: &str,
-) -> Result<Json<PageOf<JobView>>, ApiError> {
+) -> ListResult<JobView> {
     let list = format!("{list}?{filters:?}");
     let mut filter = filters.filter(app, caller, tenants).await?;
     filter.before = page.after(&list)?;

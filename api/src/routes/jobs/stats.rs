@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use axum::{Json, extract::State};
+use axum::Json;
 use dezky_shared::{
     queue::job::{JobState, Queue},
     store::jobs::JobCounts,
@@ -14,7 +14,7 @@ use super::list::JobQuery;
 use crate::{
     error::ApiError,
     extract::{PlatformReader, QueryParams},
-    state::SharedState,
+    read::Get,
 };
 
 /// Maximum number of counted jobs.
@@ -63,11 +63,9 @@ impl From<JobCounts> for StatsView {
     responses((status = 200, body = StatsView)),
 )]
 pub(super) async fn stats(
-    PlatformReader(caller): PlatformReader,
-    QueryParams(query): QueryParams<JobQuery>,
-    State(app): State<SharedState>,
+    get: Get<PlatformReader, QueryParams<JobQuery>>,
 ) -> Result<Json<StatsView>, ApiError> {
-    let filter = query.filter(&app, &caller, None).await?;
-    let counts = app.db.jobs.stats(&filter, COUNT_LIMIT).await;
+    let filter = get.params.0.filter(&get.app, &get.access.0, None).await?;
+    let counts = get.app.db.jobs.stats(&filter, COUNT_LIMIT).await;
     Ok(Json(counts.map_err(ApiError::from_search)?.into()))
 }

@@ -5,7 +5,7 @@ mod file;
 mod passwords;
 mod view;
 
-use axum::{Json, extract::State};
+use axum::Json;
 use dezky_shared::{
     id::{MemberImportId, TenantId},
     member_import::{ImportRow, MemberImport, RowOutcome},
@@ -19,6 +19,7 @@ use crate::{
     extract::{
         FromQuery, Page, PageOf, Parameters, PathId, QueryParams, ReadPrivate, TenantAccess,
     },
+    read::{Get, ListResult},
     routes::jobs::jobs_by_id,
     state::{AppState, SharedState},
 };
@@ -40,19 +41,16 @@ pub(super) fn router() -> OpenApiRouter<SharedState> {
     params(Page),
     responses((status = 200, body = PageOf<ImportView>)),
 )]
-async fn list(
-    access: TenantAccess<ReadPrivate>,
-    QueryParams(page): QueryParams<Page>,
-    State(app): State<SharedState>,
-) -> Result<Json<PageOf<ImportView>>, ApiError> {
-    let tenant = access.tenant.id;
+async fn list(get: Get<TenantAccess<ReadPrivate>, QueryParams<Page>>) -> ListResult<ImportView> {
+    let QueryParams(page) = get.params;
+    let tenant = get.access.tenant.id;
     let list = format!("tenants/{tenant}/users/imports");
-    let imports = &app.db.member_imports;
+    let imports = &get.app.db.member_imports;
     let imports = imports
         .list(tenant, page.after(&list)?, page.fetch_limit())
         .await?;
     let ids = imports.iter().map(|import| import.job_id);
-    let jobs = jobs_by_id(&app, ids).await?;
+    let jobs = jobs_by_id(&get.app, ids).await?;
     let id = |import: &MemberImport| import.id.to_string();
     let view = |import: MemberImport| {
         let job = jobs.get(&import.job_id);
@@ -69,12 +67,10 @@ async fn list(
     responses((status = 200, body = ImportView)),
 )]
 async fn show(
-    access: TenantAccess<ReadPrivate>,
-    PathId(id): PathId<MemberImportId>,
-    State(app): State<SharedState>,
+    get: Get<TenantAccess<ReadPrivate>, PathId<MemberImportId>>,
 ) -> Result<Json<ImportView>, ApiError> {
-    let import = find(&app, access.tenant.id, id).await?;
-    let job = app.db.jobs.find(import.job_id).await?;
+    let import = find(&get.app, get.access.tenant.id, get.params.0).await?;
+    let job = get.app.db.jobs.find(import.job_id).await?;
     Ok(Json(ImportView::new(import, job.as_ref())))
 }
 
@@ -105,18 +101,16 @@ impl FromQuery for RowsQuery {
     responses((status = 200, body = PageOf<RowView>)),
 )]
 async fn list_rows(
-    access: TenantAccess<ReadPrivate>,
-    PathId(id): PathId<MemberImportId>,
-    QueryParams(query): QueryParams<RowsQuery>,
-    State(app): State<SharedState>,
-) -> Result<Json<PageOf<RowView>>, ApiError> {
+    get: Get<TenantAccess<ReadPrivate>, (PathId<MemberImportId>, QueryParams<RowsQuery>)>,
+) -> ListResult<RowView> {
+    let (PathId(id), QueryParams(query)) = get.params;
     let list = format!("imports/{id}/rows?{:?}", query.outcome);
     let after = query.page.after(&list)?.unwrap_or(0);
-    find(&app, access.tenant.id, id).await?;
-    let (imports, limit) = (&app.db.member_imports, query.page.fetch_limit());
+    find(&get.app, get.access.tenant.id, id).await?;
+    let (imports, limit) = (&get.app.db.member_imports, query.page.fetch_limit());
     let rows = imports.list_rows(id, query.outcome, after, limit).await?;
     let n = |row: &ImportRow| row.n.to_string();
-    let now = app.store.now();
+    let now = get.app.store.now();
     let view = |row: ImportRow| RowView::new(&row, now);
     Ok(Json(query.page.build(&list, rows, n, view)))
 }

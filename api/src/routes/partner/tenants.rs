@@ -1,6 +1,6 @@
 //! The partner's tenants, for its team.
 
-use axum::{Json, extract::State, response::Response};
+use axum::{Extension, Json, response::Response};
 use dezky_shared::{
     billing::Plan, id::PartnerId, store::tenants::TenantFilter, tenant::TenantStatus,
 };
@@ -16,12 +16,12 @@ use crate::{
         FromQuery, Page, PageOf, Parameters, PartnerAccess, PartnerTenant, QueryParams, Read,
         ReadWrite, Validate,
     },
+    read::{Get, ListResult},
     response::ApiResponse,
     routes::tenants::{
-        self, NewTenant, NewTenantRequest, TenantPatch, TenantPatchRequest, TenantSearch,
+        self, NewTenant, NewTenantRequest, Patches, TenantPatch, TenantPatchRequest, TenantSearch,
         TenantView,
     },
-    state::SharedState,
     validate::{self, OwnerRequest},
     write::Write,
 };
@@ -52,17 +52,19 @@ impl FromQuery for ListQuery {
     responses((status = 200, body = PageOf<TenantView>)),
 )]
 pub(super) async fn list(
-    access: PartnerAccess<Read>,
-    QueryParams(query): QueryParams<ListQuery>,
-    State(app): State<SharedState>,
-) -> Result<Json<PageOf<TenantView>>, ApiError> {
+    get: Get<PartnerAccess<Read>, QueryParams<ListQuery>>,
+) -> ListResult<TenantView> {
+    let QueryParams(query) = get.params;
     let filter = TenantFilter {
-        partner_id: Some(access.partner.id),
+        partner_id: Some(get.access.partner.id),
         status: query.status,
         ..TenantFilter::default()
     };
-    let list = format!("partner/tenants?{}&{:?}", access.partner.id, query.status);
-    tenants::search(&app, &access.caller, filter, &list, &query.search)
+    let list = format!(
+        "partner/tenants?{}&{:?}",
+        get.access.partner.id, query.status
+    );
+    tenants::search(&get.app, &get.access.caller, filter, &list, &query.search)
         .await
         .map(Json)
 }
@@ -155,9 +157,10 @@ pub(super) async fn show(access: PartnerTenant<Read>) -> Result<ApiResponse, Api
     responses((status = 202, body = TenantView), (status = 200, body = TenantView)),
 )]
 pub(super) async fn patch(
+    Extension(patches): Extension<Patches>,
     w: Write<PartnerTenant<ReadWrite>, TenantPatch>,
 ) -> Result<Response, ApiError> {
-    tenants::edit_tenant(&w.app, &w.runner(), &w.access.tenant, &w.body).await
+    tenants::edit_tenant(&w.app, &patches, &w.runner(), &w.access.tenant, &w.body).await
 }
 
 /// Suspends a tenant of the partner

@@ -21,7 +21,6 @@ use crate::{
     keyed_mutex::partner_key,
     response::ApiResponse,
     routes::partner_team::sync_team,
-    state::Repositories,
     write::{Command, CommandError, CommandOutput, CommandRunner, Resource, Rollback, Write},
 };
 
@@ -91,10 +90,6 @@ impl Resource for Partner {
     const PATH: &'static str = "/partners";
     type View = PartnerView;
     type Repository = PartnerRepository;
-
-    fn repository(db: &Repositories) -> &PartnerRepository {
-        &db.partners
-    }
 
     fn name(&self) -> String {
         self.slug.clone()

@@ -3,7 +3,7 @@
 mod create;
 mod view;
 
-use axum::{Json, extract::State, response::Response};
+use axum::{Json, response::Response};
 use dezky_shared::{
     audit::{Action, Target},
     billing_totals::Scope,
@@ -24,6 +24,7 @@ use crate::{
         Caller, EmptyBody, Format, Operator, Page, PageOf, PartnerAccess, PathParam,
         PlatformReader, QueryParams, ReadWrite,
     },
+    read::{Get, ListResult},
     response::ApiResponse,
     state::{AppState, SharedState},
     write::{Command, CommandOutput, CommandRunner, Rollback, Write, audited_fields},
@@ -76,11 +77,7 @@ impl Owner {
         Ok(own.ok_or(ProblemCode::NotFound)?)
     }
 
-    async fn list(
-        self,
-        app: &AppState,
-        page: &Page,
-    ) -> Result<Json<PageOf<SavedReportView>>, ApiError> {
+    async fn list(self, app: &AppState, page: &Page) -> ListResult<SavedReportView> {
         let list = format!("saved?{}&{}", self.user, self.scope);
         let after: Option<SavedReportId> = page.after(&list)?;
         let (repository, limit) = (&app.db.saved_reports, page.fetch_limit());
@@ -119,12 +116,10 @@ fn respond(report: SavedReport) -> ApiResponse {
     get, path = "/reports/saved", operation_id = "listSavedReports", tag = "reports", params(Page),
     responses((status = 200, body = PageOf<SavedReportView>)),
 )]
-async fn list(
-    operator: PlatformReader,
-    QueryParams(page): QueryParams<Page>,
-    State(app): State<SharedState>,
-) -> Result<Json<PageOf<SavedReportView>>, ApiError> {
-    Owner::operator(&operator.0).list(&app, &page).await
+async fn list(get: Get<PlatformReader, QueryParams<Page>>) -> ListResult<SavedReportView> {
+    Owner::operator(&get.access.0)
+        .list(&get.app, &get.params.0)
+        .await
 }
 
 /// Lists the caller's saved reports on the tenants of their partner, oldest first
@@ -135,11 +130,9 @@ async fn list(
     responses((status = 200, body = PageOf<SavedReportView>)),
 )]
 async fn list_own(
-    access: PartnerAccess<ReadWrite>,
-    QueryParams(page): QueryParams<Page>,
-    State(app): State<SharedState>,
-) -> Result<Json<PageOf<SavedReportView>>, ApiError> {
-    Owner::from(&access).list(&app, &page).await
+    get: Get<PartnerAccess<ReadWrite>, QueryParams<Page>>,
+) -> ListResult<SavedReportView> {
+    Owner::from(&get.access).list(&get.app, &get.params.0).await
 }
 
 /// Returns a saved report of the caller on all tenants
@@ -147,12 +140,10 @@ async fn list_own(
     get, path = "/reports/saved/{id}", operation_id = "getSavedReport", tag = "reports",
     responses((status = 200, body = SavedReportView)),
 )]
-async fn show(
-    operator: PlatformReader,
-    PathParam(id): PathParam<SavedReportId>,
-    State(app): State<SharedState>,
-) -> Result<ApiResponse, ApiError> {
-    Owner::operator(&operator.0).show(&app, id).await
+async fn show(get: Get<PlatformReader, PathParam<SavedReportId>>) -> Result<ApiResponse, ApiError> {
+    Owner::operator(&get.access.0)
+        .show(&get.app, get.params.0)
+        .await
 }
 
 /// Returns a saved report of the caller on the tenants of their partner
@@ -163,11 +154,9 @@ async fn show(
     responses((status = 200, body = SavedReportView)),
 )]
 async fn show_own(
-    access: PartnerAccess<ReadWrite>,
-    PathParam(id): PathParam<SavedReportId>,
-    State(app): State<SharedState>,
+    get: Get<PartnerAccess<ReadWrite>, PathParam<SavedReportId>>,
 ) -> Result<ApiResponse, ApiError> {
-    Owner::from(&access).show(&app, id).await
+    Owner::from(&get.access).show(&get.app, get.params.0).await
 }
 
 /// Returns the report that a saved report of the caller describes, on all tenants
@@ -178,12 +167,11 @@ async fn show_own(
     responses((status = 200, content((ReportView = "application/json"), (String = "text/csv")))),
 )]
 async fn result(
-    operator: PlatformReader,
-    PathParam(id): PathParam<SavedReportId>,
-    format: Format,
-    State(app): State<SharedState>,
+    get: Get<PlatformReader, (PathParam<SavedReportId>, Format)>,
 ) -> Result<Response, ApiError> {
-    Owner::operator(&operator.0).result(&app, id, format).await
+    let (PathParam(id), format) = get.params;
+    let owner = Owner::operator(&get.access.0);
+    owner.result(&get.app, id, format).await
 }
 
 /// Returns the report that a saved report of the caller describes, on the tenants of their partner
@@ -194,12 +182,10 @@ async fn result(
     responses((status = 200, content((ReportView = "application/json"), (String = "text/csv")))),
 )]
 async fn result_own(
-    access: PartnerAccess<ReadWrite>,
-    PathParam(id): PathParam<SavedReportId>,
-    format: Format,
-    State(app): State<SharedState>,
+    get: Get<PartnerAccess<ReadWrite>, (PathParam<SavedReportId>, Format)>,
 ) -> Result<Response, ApiError> {
-    Owner::from(&access).result(&app, id, format).await
+    let (PathParam(id), format) = get.params;
+    Owner::from(&get.access).result(&get.app, id, format).await
 }
 
 /// Deletes a saved report of the caller on all tenants, and returns it

@@ -9,7 +9,7 @@ use std::{
     collections::HashMap,
     mem,
     pin::pin,
-    sync::{Mutex, MutexGuard, PoisonError},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
 use bson::DateTime;
@@ -27,7 +27,7 @@ use futures::{FutureExt as _, future::join_all};
 use mongodb::{ClientSession, error::TRANSIENT_TRANSACTION_ERROR};
 use tokio::sync::oneshot;
 
-use super::{DEBOUNCE, TenantChange, actions::Decision, audited, respond, target, update::Patch};
+use super::{DEBOUNCE, TenantChange, actions::Decision, audited, patch::Patch, respond, target};
 use crate::{
     error::ApiError,
     etag::ETag,
@@ -41,6 +41,9 @@ const MAX_ATTEMPTS: usize = 3;
 /// Patches that wait for the keyed mutex of their tenant.
 #[derive(Debug, Default)]
 pub(crate) struct PatchQueue(Mutex<HashMap<TenantId, Vec<QueuedPatch>>>);
+
+/// The patches that wait in this process. An extension of the router.
+pub(crate) type Patches = Arc<PatchQueue>;
 
 #[derive(Debug)]
 struct QueuedPatch {
@@ -65,16 +68,17 @@ struct Refused;
 /// Applies `patch` to `tenant`, in one transaction with the patches that wait at the same time.
 pub(super) async fn update(
     app: &SharedState,
+    patches: &Patches,
     runner: &CommandRunner<'_>,
     tenant: &Tenant,
     patch: &Patch,
 ) -> Result<CommandResult, ApiError> {
     let _place = Place {
-        queue: &app.patches,
+        queue: patches,
         tenant: tenant.id,
     };
     let (reply, mut replied) = oneshot::channel();
-    app.patches.push(
+    patches.push(
         tenant.id,
         QueuedPatch {
             request: DetachedRequest::new(runner, tenant),
@@ -91,7 +95,7 @@ pub(super) async fn update(
         },
         locked = &mut lock => {
             let locked = locked?;
-            let group = app.patches.take(tenant.id);
+            let group = patches.take(tenant.id);
             if group.len() > 1 {
                 // A task of its own: a dropped request does not interrupt the commit of the others. A panic drops the
                 // replies.

@@ -1,6 +1,6 @@
 //! Lists of tenants: filters, search, order.
 
-use axum::{Json, extract::State};
+use axum::Json;
 use dezky_shared::{
     billing::Plan,
     id::PartnerId,
@@ -14,7 +14,8 @@ use super::{TenantView, health::health_of};
 use crate::{
     error::ApiError,
     extract::{Caller, FromQuery, Page, PageOf, Parameters, QueryParams, SignedIn},
-    state::{AppState, SharedState},
+    read::{Get, ListResult},
+    state::AppState,
     tenant_health::{HealthStatus, TenantHealth},
     validate,
 };
@@ -125,11 +126,8 @@ impl std::str::FromStr for PlanName {
     params(ListQuery, TenantSearch, Page),
     responses((status = 200, body = PageOf<TenantView>)),
 )]
-pub(super) async fn list(
-    SignedIn(caller): SignedIn,
-    QueryParams(query): QueryParams<ListQuery>,
-    State(app): State<SharedState>,
-) -> Result<Json<PageOf<TenantView>>, ApiError> {
+pub(super) async fn list(get: Get<SignedIn, QueryParams<ListQuery>>) -> ListResult<TenantView> {
+    let QueryParams(query) = get.params;
     let list = format!(
         "tenants?{:?}&{:?}&{:?}",
         query.status, query.plan, query.partner_id
@@ -140,11 +138,11 @@ pub(super) async fn list(
         partner_id: query.partner_id,
         ..TenantFilter::default()
     };
-    if !caller.reads_platform() {
-        filter.visible = Some(caller.user.tenant_ids());
-        filter.visible_partner = caller.partner.as_ref().map(|partner| partner.id);
+    if !get.access.reads_platform() {
+        filter.visible = Some(get.access.user.tenant_ids());
+        filter.visible_partner = get.access.partner.as_ref().map(|partner| partner.id);
     }
-    let page = search(&app, &caller, filter, &list, &query.search).await?;
+    let page = search(&get.app, &get.access, filter, &list, &query.search).await?;
     Ok(Json(page))
 }
 

@@ -1,6 +1,6 @@
 //! Summary of a tenant.
 
-use axum::{Json, extract::State};
+use axum::Json;
 use dezky_shared::{
     audit::{Action, AuditEvent, Outcome},
     billing::{Plan, monthly_minor},
@@ -16,8 +16,8 @@ use super::health::{HealthData, HealthView};
 use crate::{
     error::ApiError,
     extract::{Caller, Permission as _, Read, ReadPrivate, TenantAccess},
+    read::Get,
     routes::domains::ownership::backfill_domains,
-    state::SharedState,
     tenant_health::Seats,
     timestamp::Timestamp,
 };
@@ -148,21 +148,18 @@ impl EventSummary {
 ///
 /// Plan and price, health with reasons, and the last audit events.
 #[utoipa::path(get, path = "/tenants/{slug}/summary", operation_id = "getTenantSummary", tag = "tenants", responses((status = 200, body = TenantSummary)))]
-pub(super) async fn summary(
-    access: TenantAccess<Read>,
-    State(app): State<SharedState>,
-) -> Result<Json<TenantSummary>, ApiError> {
-    let tenant = access.tenant;
-    backfill_domains(&app, &tenant).await?;
-    let data = HealthData::load(&app, &[tenant.id]).await?;
+pub(super) async fn summary(get: Get<TenantAccess<Read>>) -> Result<Json<TenantSummary>, ApiError> {
+    let tenant = get.access.tenant;
+    backfill_domains(&get.app, &tenant).await?;
+    let data = HealthData::load(&get.app, &[tenant.id]).await?;
     let count = |status| data.domains_in(tenant.id, status);
     let subscription = data.subscriptions.get(&tenant.id);
     let has_failed = |upstream: &Upstream| {
         *tenant.provisioning_status.get(*upstream) == ProvisioningState::Error
     };
-    let last_events = if ReadPrivate::allows(&access.caller, &tenant) {
-        let events = app.db.audit.latest(tenant.id, EVENTS).await?;
-        let line = |event| EventSummary::new(event, &access.caller);
+    let last_events = if ReadPrivate::allows(&get.access.caller, &tenant) {
+        let events = get.app.db.audit.latest(tenant.id, EVENTS).await?;
+        let line = |event| EventSummary::new(event, &get.access.caller);
         Some(events.into_iter().map(line).collect())
     } else {
         None
@@ -182,7 +179,7 @@ pub(super) async fn summary(
             attention: count(DomainStatus::Attention),
             failed: count(DomainStatus::Failed),
         },
-        domains_needing_attention: app.db.domains.list_needing_attention(tenant.id).await?,
+        domains_needing_attention: get.app.db.domains.list_needing_attention(tenant.id).await?,
         failed_steps: Upstream::ALL.into_iter().filter(has_failed).collect(),
         last_events,
         slug: tenant.slug,

@@ -1,6 +1,6 @@
 //! Lists and reads of users, for operators.
 
-use axum::{Json, extract::State};
+use axum::Json;
 use dezky_shared::{
     id::{PartnerId, TenantId, UserId},
     store::users::UserFilter,
@@ -11,8 +11,8 @@ use super::{UserDetail, detail, shown_tenants};
 use crate::{
     error::{ApiError, ProblemCode},
     extract::{FromQuery, Page, PageOf, Parameters, PathParam, PlatformReader, QueryParams},
+    read::{Get, ListResult},
     response::ApiResponse,
-    state::SharedState,
 };
 
 /// Filters of the list.
@@ -49,10 +49,9 @@ impl FromQuery for ListQuery {
 /// Lists users, oldest first
 #[utoipa::path(get, path = "/users", operation_id = "listUsers", tag = "users", params(ListQuery, Page), responses((status = 200, body = PageOf<UserDetail>)))]
 pub(super) async fn list(
-    _: PlatformReader,
-    QueryParams(query): QueryParams<ListQuery>,
-    State(app): State<SharedState>,
-) -> Result<Json<PageOf<UserDetail>>, ApiError> {
+    get: Get<PlatformReader, QueryParams<ListQuery>>,
+) -> ListResult<UserDetail> {
+    let QueryParams(query) = get.params;
     let list = format!(
         "users?{:?}&{:?}&{:?}&{:?}",
         query.email, query.partner_id, query.platform_admin, query.tenant
@@ -60,7 +59,7 @@ pub(super) async fn list(
     let after = query.page.after(&list)?;
     let tenant_id = match &query.tenant {
         None => None,
-        Some(slug) => match app.db.tenants.find_by_slug(slug).await? {
+        Some(slug) => match get.app.db.tenants.find_by_slug(slug).await? {
             Some(tenant) => Some(tenant.id),
             None => return Ok(Json(PageOf::single(Vec::new()))),
         },
@@ -73,9 +72,10 @@ pub(super) async fn list(
         after,
         ..UserFilter::default()
     };
-    let users = app.db.users.list(&filter, query.page.fetch_limit()).await?;
+    let (users, limit) = (&get.app.db.users, query.page.fetch_limit());
+    let users = users.list(&filter, limit).await?;
     let ids: Vec<TenantId> = users.iter().flat_map(shown_tenants).collect();
-    let tenants = app.db.tenants.list_by_ids(&ids).await?;
+    let tenants = get.app.db.tenants.list_by_ids(&ids).await?;
     Ok(Json(query.page.build(
         &list,
         users,
@@ -87,10 +87,8 @@ pub(super) async fn list(
 /// Returns a user
 #[utoipa::path(get, path = "/users/{id}", operation_id = "getUser", tag = "users", responses((status = 200, body = UserDetail)))]
 pub(super) async fn show(
-    _: PlatformReader,
-    PathParam(id): PathParam<UserId>,
-    State(app): State<SharedState>,
+    get: Get<PlatformReader, PathParam<UserId>>,
 ) -> Result<ApiResponse, ApiError> {
-    let user = app.db.users.find(id).await?.ok_or(ProblemCode::NotFound)?;
-    detail(&app, &user).await
+    let user = get.app.db.users.find(get.params.0).await?;
+    detail(&get.app, &user.ok_or(ProblemCode::NotFound)?).await
 }

@@ -68,6 +68,16 @@ pub(super) struct Exchange {
     pub(super) secret: Option<SecretString>,
 }
 
+/// A `POST` request.
+pub(super) fn post(path: String, body: Option<Value>) -> Request {
+    Request::new(Method::POST, path, body)
+}
+
+/// A `PATCH` request.
+pub(super) fn patch(path: String, body: Value) -> Request {
+    Request::new(Method::PATCH, path, Some(body))
+}
+
 impl Request {
     pub(super) fn new(method: Method, path: String, body: Option<Value>) -> Self {
         Self {

@@ -13,7 +13,7 @@ use tokio::time::{Instant, sleep, sleep_until};
 
 use super::{
     fault_kind::{FaultKind, UpstreamFault},
-    isolation::Isolation,
+    isolation::{Isolation, hold_until_hit},
     load::LoadGenerator,
     primary::Primary,
     schedule::PlannedFault,
@@ -28,8 +28,6 @@ use crate::{
 
 /// Interval of the checks for hits and for exited processes.
 const POLL_INTERVAL: Duration = Duration::from_millis(50);
-/// Time that a fault without a hit is extended by: longer than any backoff caused by the other faults.
-const HIT_TIMEOUT: Duration = Duration::from_mins(1);
 /// Probability that an upstream fault hits a request. Below 1, so that some work proceeds.
 const FAULT_PROBABILITY: f64 = 0.6;
 /// Delay of a late response or effect, in milliseconds.
@@ -95,15 +93,6 @@ impl InjectionLog {
     /// Waits until this time of the schedule.
     pub(super) async fn until(&self, at: Duration) {
         sleep_until(self.begun + at).await;
-    }
-}
-
-/// Waits for the duration of a fault; without a hit by then, waits for one until [`HIT_TIMEOUT`].
-pub(super) async fn hold_until_hit(lasts: Duration, has_hit: impl Fn() -> bool) {
-    sleep(lasts).await;
-    let patience = Instant::now() + HIT_TIMEOUT;
-    while !has_hit() && Instant::now() < patience {
-        sleep(POLL_INTERVAL).await;
     }
 }
 

@@ -12,7 +12,6 @@ use futures::future;
 use tokio::time::{Instant, sleep};
 
 use super::{
-    fault_injector::hold_until_hit,
     load::LoadGenerator,
     operator::CreatedTenant,
     primary::Primary,
@@ -44,6 +43,8 @@ const CLAIM_TIME: Duration = Duration::from_millis(150);
 /// Duration: past the end of the leases, until another worker has taken the jobs over.
 const LASTS: Duration = LEASE.saturating_add(Duration::from_secs(2));
 const POLL_INTERVAL: Duration = Duration::from_millis(10);
+/// Time that a fault without a hit is extended by: longer than any backoff caused by the other faults.
+const HIT_TIMEOUT: Duration = Duration::from_mins(1);
 
 /// Targets of an isolation.
 pub(super) struct Isolation<'a> {
@@ -53,6 +54,15 @@ pub(super) struct Isolation<'a> {
     pub(super) proxies: &'a [&'a Proxy],
     pub(super) ocis: &'a Faults,
     pub(super) load: &'a LoadGenerator,
+}
+
+/// Waits for the duration of a fault; without a hit by then, waits for one until [`HIT_TIMEOUT`].
+pub(super) async fn hold_until_hit(lasts: Duration, has_hit: impl Fn() -> bool) {
+    sleep(lasts).await;
+    let patience = Instant::now() + HIT_TIMEOUT;
+    while !has_hit() && Instant::now() < patience {
+        sleep(POLL_INTERVAL).await;
+    }
 }
 
 impl Isolation<'_> {

@@ -18,7 +18,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::{
     billing,
-    client::{Client, Exchange, Reply, Request},
+    client::{Client, Exchange, Reply, Request, patch, post},
     tenant_resources::{self, TenantResources},
 };
 
@@ -318,16 +318,6 @@ fn bulk_requeue(random: &mut StdRng) -> Request {
 fn plan(random: &mut StdRng) -> Value {
     let plans = ["starter", "business", "enterprise"];
     json!(plans[random.random_range(0..plans.len())])
-}
-
-/// A `POST` request.
-pub(super) fn post(path: String, body: Option<Value>) -> Request {
-    Request::new(Method::POST, path, body)
-}
-
-/// A `PATCH` request.
-pub(super) fn patch(path: String, body: Value) -> Request {
-    Request::new(Method::PATCH, path, Some(body))
 }
 
 impl RequestRecord {

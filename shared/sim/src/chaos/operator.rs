@@ -6,8 +6,8 @@ use reqwest::Method;
 use serde_json::{Value, json};
 
 use super::{
-    client::{Reply, Request},
-    load::{LoadGenerator, patch, post},
+    client::{Reply, Request, patch, post},
+    load::LoadGenerator,
 };
 
 /// A tenant that the operator created.

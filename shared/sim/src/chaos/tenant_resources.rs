@@ -4,10 +4,7 @@ use rand::{Rng as _, rngs::StdRng, seq::IndexedRandom as _};
 use reqwest::Method;
 use serde_json::{Value, json};
 
-use super::{
-    client::{Reply, Request},
-    load::{patch, post},
-};
+use super::client::{Reply, Request, patch, post};
 
 /// Share of the requests that concern resources of a tenant, once there is a team.
 pub(super) const SHARE: f64 = 0.45;

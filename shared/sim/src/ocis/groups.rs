@@ -7,33 +7,20 @@ use axum::{
     response::{IntoResponse as _, Response},
 };
 use http::StatusCode;
-use serde_json::{Value, json};
 use uuid::Uuid;
 
 use super::{
     Shared,
     logins::Caller,
-    people::{AppRole, People},
+    people::{AppRole, Group, People},
     responses::{PREFIX, forbidden, new_id, not_found, object, refusal, text},
 };
-
-#[derive(Debug)]
-pub(super) struct Group {
-    id: Uuid,
-    name: String,
-}
 
 impl People {
     /// Name of the group with this id.
     pub(super) fn group_name(&self, id: Uuid) -> Option<&str> {
         let group = self.groups.iter().find(|group| group.id == id)?;
         Some(&group.name)
-    }
-}
-
-impl Group {
-    pub(super) fn view(&self) -> Value {
-        json!({ "id": self.id, "displayName": self.name, "groupTypes": [] })
     }
 }
 

@@ -13,8 +13,7 @@ use uuid::Uuid;
 use super::{
     Shared, SimSpace, State,
     logins::Caller,
-    responses::{object, refusal},
-    spaces::no_such_space,
+    responses::{no_such_space, object, refusal},
 };
 
 /// Role of a member of a space, in ascending order of rights.

@@ -11,7 +11,6 @@ pub(super) use self::requests::{
 };
 use super::{
     OcisSim,
-    groups::Group,
     logins::Caller,
     members::{Grant, Role},
     responses::new_id,
@@ -50,6 +49,19 @@ pub(super) struct People {
     pub(super) groups: Vec<Group>,
     /// Whether new usernames may have any form, as with `GRAPH_USERNAME_MATCH=none`.
     pub(super) any_username: bool,
+}
+
+/// A group.
+#[derive(Debug)]
+pub(super) struct Group {
+    pub(super) id: Uuid,
+    pub(super) name: String,
+}
+
+impl Group {
+    pub(super) fn view(&self) -> Value {
+        json!({ "id": self.id, "displayName": self.name, "groupTypes": [] })
+    }
 }
 
 #[derive(Debug)]

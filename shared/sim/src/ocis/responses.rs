@@ -26,6 +26,10 @@ pub(super) fn not_found() -> Response {
     refusal(404, "itemNotFound", "not found")
 }
 
+pub(super) fn no_such_space() -> Response {
+    refusal(404, "itemNotFound", "drive not found")
+}
+
 pub(super) fn forbidden() -> Response {
     refusal(403, "accessDenied", "Forbidden")
 }

@@ -20,7 +20,7 @@ use super::{
     logins::Caller,
     members::{Grant, Role},
     people::People,
-    responses::{Unreadable, object, refusal, text},
+    responses::{Unreadable, no_such_space, object, refusal, text},
 };
 
 const STORAGE: &str = "5f1e0d2c-7a64-4b53-9c2e-0c5d6e7f8a90";
@@ -128,10 +128,6 @@ fn name_problem(name: &str) -> Option<&'static str> {
     } else {
         None
     }
-}
-
-pub(super) fn no_such_space() -> Response {
-    refusal(404, "itemNotFound", "drive not found")
 }
 
 /// `GET /drives`: all spaces in random order. Only two filters have an effect.

@@ -17,7 +17,7 @@ use super::{
     idempotency::Answer,
     params::Params,
     refusal::Refusal,
-    routes::{Handler, find},
+    routes::{Handler, PREVIEW, find},
     state::State,
 };
 use crate::{effects::Effects, server::Classified};
@@ -26,8 +26,6 @@ const IDEMPOTENCY_KEY: &str = "idempotency-key";
 const REPLAYED: HeaderName = HeaderName::from_static("idempotent-replayed");
 const REQUEST_ID: HeaderName = HeaderName::from_static("request-id");
 const VERSION: HeaderName = HeaderName::from_static("stripe-version");
-/// Operation that calculates the next invoice of a subscription.
-pub(super) const PREVIEW: &str = "preview_invoice";
 /// Longest accepted key.
 const MAX_KEY: usize = 255;
 

@@ -1,6 +1,9 @@
 //! Table of routes.
 
-use super::{http::PREVIEW, idempotency::Answer, params::Params, state::State};
+use super::{idempotency::Answer, params::Params, state::State};
+
+/// Operation that calculates the next invoice of a subscription.
+pub(super) const PREVIEW: &str = "preview_invoice";
 
 pub(super) type Handler = fn(&mut State, &[&str], &mut Params) -> Answer;
 

@@ -12,6 +12,7 @@ mod control;
 mod deployment;
 mod documents;
 mod faults;
+mod import_circles;
 mod issuer;
 mod ocis;
 mod proxy;

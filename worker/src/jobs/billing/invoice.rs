@@ -10,7 +10,7 @@ use dezky_shared::{
     billing::period::Period,
     feature_flag::FlagSet,
     invoice::{Invoice, InvoiceStatus, Parties, counter_key},
-    invoicing::{Enrolment, Next},
+    invoicing::Next,
     platform::clock,
     queue::{
         args::{InvoiceSubscription, IssueInvoice, SyncBilling},
@@ -24,7 +24,7 @@ use dezky_shared::{
 use futures::FutureExt as _;
 use mongodb::ClientSession;
 
-use super::{INVOICED, NOT_BILLED, flags_of, is_billed, preview::preview, text_of};
+use super::{INVOICED, NOT_BILLED, flags_of, is_billed, prepare, preview::preview, text_of};
 use crate::jobs::audit_event;
 use crate::steps::{StepContext, StepFailure, StepSuccess};
 
@@ -325,18 +325,6 @@ fn known_period(period: Period, known: &Invoice, relation: &str) -> String {
 fn is_imported(subscription: &Subscription) -> bool {
     let is_new = subscription.status.is_live() && !subscription.is_enrolled();
     is_new && subscription.stripe_subscription_id.is_some()
-}
-
-/// Enrols the subscription and skips what an operator decided to skip. Repeated, it changes nothing.
-pub(super) fn prepare(subscription: &mut Subscription, args: &InvoiceSubscription, now: DateTime) {
-    subscription.enrol(Enrolment::Existing, now);
-    if let Some(skip_to) = args.skip_to
-        && subscription
-            .invoiced_through
-            .is_some_and(|through| through < skip_to)
-    {
-        subscription.advance_to(skip_to);
-    }
 }
 
 fn described(invoice: &Invoice, period: Period) -> String {

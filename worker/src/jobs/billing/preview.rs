@@ -2,7 +2,7 @@
 
 use dezky_shared::{feature_flag::FlagSet, invoicing::Next, queue::args::InvoiceSubscription};
 
-use super::{INVOICED, NOT_BILLED, invoice::prepare, is_billed, text_of};
+use super::{INVOICED, NOT_BILLED, is_billed, prepare, text_of};
 use crate::steps::{StepContext, StepFailure, StepSuccess};
 
 /// Lists the actions that the job would take, also as of a time in the future.

@@ -156,30 +156,20 @@ async fn join_in_transaction(
         return Ok(Joined::Revoked);
     };
     let now = ctx.store.now();
-    let known = ctx
-        .users
-        .find_by_subject_for_update(session, &account.uuid)
-        .await?;
-    let is_new = known.is_none();
-    let mut user = if let Some(user) = known {
-        user
+    let subject = &account.uuid;
+    let known = ctx.users.materialize_conflict_by_subject(session, subject);
+    let known = known.await?;
+    let mut user = if let Some(user) = &known {
+        user.clone()
     } else {
         let Invitation { email, name, .. } = &invitation;
-        let subject = &account.uuid;
-        ctx.users
-            .new_user(session, subject, email, name, now)
-            .await?
+        let new = ctx.users.new_user(session, subject, email, name, now);
+        new.await?
     };
     if let Some(joined) = refusal_reason(session, ctx, &invitation, &user, account).await? {
-        if !is_new {
-            ctx.users.unlock(session, user.id).await?;
-        }
         return Ok(joined);
     }
     if needs_consent(&invitation, &user, account) {
-        if !is_new {
-            ctx.users.unlock(session, user.id).await?;
-        }
         invitation.state = InvitationState::AwaitingConsent;
         invitation.subject = Some(account.uuid.clone());
         invitation.accepted_at = None;
@@ -188,11 +178,11 @@ async fn join_in_transaction(
     }
     user.partner_id = Some(invitation.partner_id);
     user.partner_role = Some(invitation.role);
-    user.updated_at = now;
-    if is_new {
-        ctx.users.insert(session, &user).await?;
+    if let Some(before) = &known {
+        let saved = ctx.users.save_changed(session, before, &mut user, now);
+        saved.await?;
     } else {
-        ctx.users.save(session, &user).await?;
+        ctx.users.insert(session, &user).await?;
     }
     invitation.user_id = Some(user.id);
     ctx.invitations.save(session, &invitation).await?;
@@ -211,18 +201,16 @@ async fn valid_invitation(
     ctx: &Context,
     invitation: &Invitation,
 ) -> Result<Option<Invitation>, StoreError> {
-    // Locked, so that a concurrent removal of the inviter or termination of the partner conflicts.
+    // A concurrent removal of the inviter or termination of the partner conflicts.
     let partner = ctx
         .partners
-        .find_for_update(session, invitation.partner_id)
+        .materialize_conflict(session, invitation.partner_id)
         .await?;
     let is_active = partner.is_some_and(|partner| partner.status == PartnerStatus::Active);
-    ctx.partners.unlock(session, invitation.partner_id).await?;
     let inviter = ctx
         .users
-        .find_for_update(session, invitation.invited_by)
+        .materialize_conflict(session, invitation.invited_by)
         .await?;
-    ctx.users.unlock(session, invitation.invited_by).await?;
     let may_invite = inviter.is_some_and(|inviter| {
         inviter.platform_admin
             || inviter.partner_id == Some(invitation.partner_id)
@@ -235,7 +223,7 @@ async fn valid_invitation(
     Ok(found.filter(|_| is_active && may_invite))
 }
 
-/// Reason why the user, who is locked in this transaction, does not join; `None` if the user may join.
+/// Reason why the user does not join; `None` if the user may join.
 async fn refusal_reason(
     session: &mut ClientSession,
     ctx: &Context,
@@ -244,11 +232,7 @@ async fn refusal_reason(
     account: &authentik::User,
 ) -> Result<Option<Joined>, StoreError> {
     if user.partner_id == Some(invitation.partner_id) {
-        let user = User {
-            revision: user.revision - 1,
-            ..user.clone()
-        };
-        return Ok(Some(Joined::Member(Box::new(user))));
+        return Ok(Some(Joined::Member(Box::new(user.clone()))));
     }
     // Joined by this invitation before, and removed since.
     if invitation.user_id.is_some() {

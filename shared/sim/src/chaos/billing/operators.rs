@@ -34,8 +34,8 @@ use super::{
 use crate::{
     chaos::{
         DATABASE,
-        client::{Reply, Request},
-        load::{LoadGenerator, patch, post},
+        client::{Reply, Request, patch, post},
+        load::LoadGenerator,
         stack::Stores,
     },
     opening_balance::credit,

@@ -27,7 +27,8 @@ const BY_ID: &str = "
     billing_cursors.events billing_cursors.set_events setup_intents.find setup_intents.hand_over setup_intents.insert
     setup_intents.set_created
     upstreams.register_credentials upstreams.resume upstreams.save_breaker_status upstreams.set_permission
-    users.delete_with_tombstone users.grant_ownership users.link_member users.find_by_subject_for_update users.new_user
+    users.delete_with_tombstone users.grant_ownership users.link_member users.find_by_subject_for_update
+    users.materialize_conflict_by_subject users.new_user
     users.set_mfa users.touch_last_seen workers.heartbeat workers.remove webhook_events.find_in_transaction webhook_events.record
     webhook_events.reopen webhook_events.settle
 ";
