@@ -66,8 +66,8 @@ async fn replace_card(stack: &Stack) -> [Value; 2] {
         .edit_subscription(subscription["id"].as_str().unwrap(), &own)
         .unwrap();
     let path = "/tenants/demo/payment-method";
-    let begin = stack.request(Method::POST, &format!("{path}/setup-intents"));
-    let begun = begin.header("prefer", "wait=25").send().await.unwrap();
+    let request = stack.request(Method::POST, &format!("{path}/setup-intents"));
+    let begun = request.header("prefer", "wait=25").send().await.unwrap();
     assert_eq!(begun.status(), StatusCode::CREATED);
     let intent: Value = begun.json().await.unwrap();
     let id = intent["setupIntentId"].as_str().unwrap();

@@ -86,6 +86,9 @@ impl CardSync<'_> {
             }
             CardAction::Cancel => {
                 let read = read.ok_or_else(|| changed("the subscription is gone"))?;
+                // Recorded before it is cancelled: ours ends with a subscription that it knows.
+                let changes = self.mirror().store(ours.id, Some(read)).await?;
+                self.changes.extend(changes);
                 self.cancel(read).await?;
                 Some(self.read(&read.id).await?)
             }

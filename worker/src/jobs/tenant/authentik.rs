@@ -200,7 +200,8 @@ async fn owner_account(
         }
         Err(failure) => return Err(failure),
     }
-    let created = client.ensure_user(&owner.email, &owner.name).await;
+    let created = client.create_absent_user(&owner.email, &owner.name, &serde_json::Map::new());
+    let created = created.await;
     work.capture(created)
 }
 

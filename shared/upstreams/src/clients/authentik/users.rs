@@ -81,13 +81,23 @@ impl Authentik {
         name: &str,
         attributes: Map<String, Value>,
     ) -> Result<User, ClientError> {
-        if let Some(user) = self.find_user(email).await? {
+        match self.find_user(email).await? {
+            Some(user) => Ok(user),
+            None => self.create_absent_user(email, name, &attributes).await,
+        }
+    }
+
+    /// Creates a user that a look-up did not find. If the username was taken since then, possibly by an earlier attempt whose
+    /// response was lost, returns its user.
+    pub async fn create_absent_user(
+        &self,
+        email: &str,
+        name: &str,
+        attributes: &Map<String, Value>,
+    ) -> Result<User, ClientError> {
+        if let Some(user) = self.create_user(email, name, attributes).await? {
             return Ok(user);
         }
-        if let Some(user) = self.create_user(email, name, &attributes).await? {
-            return Ok(user);
-        }
-        // The username was taken since the lookup, possibly by an earlier attempt of ours whose response was lost.
         self.find_user(email).await?.ok_or_else(|| {
             ClientError::Permission(failed(
                 "create_user",
