@@ -200,8 +200,10 @@ async fn owner_account(
         }
         Err(failure) => return Err(failure),
     }
-    let created = client.create_absent_user(&owner.email, &owner.name, &serde_json::Map::new());
-    let created = created.await;
+    let attributes = serde_json::Map::new();
+    let created = client
+        .create_absent_user(&owner.email, &owner.name, &attributes)
+        .await;
     work.capture(created)
 }
 
