@@ -48,6 +48,9 @@ struct Next<I, T: Clone> {
     read: Shared<BoxFuture<'static, T>>,
 }
 
+/// A caller in [`load`](Coalescer::load). The last one of a read that has not begun removes it.
+struct Caller<'a, I, T: Clone>(&'a Inner<I, T>);
+
 impl<I, T> Coalescer<I, T>
 where
     I: Default + Send + 'static,
@@ -65,7 +68,8 @@ where
 
     /// Joins the next read, or starts it with `read`. `join` adds to its input.
     ///
-    /// The callers drive the read: it is cancelled when all of them are dropped.
+    /// The callers drive the read: it is cancelled when all of them are dropped. If it has not begun by then, its input is
+    /// dropped, too: a later caller's read does not have it.
     pub async fn load<F>(
         &self,
         join: impl FnOnce(&mut I),
@@ -74,6 +78,8 @@ where
     where
         F: Future<Output = T> + Send + 'static,
     {
+        // Dropped after its share of the read.
+        let _caller = Caller(&self.0);
         let shared = {
             let mut next = lock(&self.0.next);
             let next = next.get_or_insert_with(|| Next {
@@ -120,6 +126,15 @@ impl<I, T: Clone> Inner<I, T> {
     }
 }
 
+impl<I, T: Clone> Drop for Caller<'_, I, T> {
+    fn drop(&mut self) {
+        let is_abandoned = |next: &mut Next<I, T>| next.read.strong_count() == Some(1);
+        let abandoned = lock(&self.0.next).take_if(is_abandoned);
+        // After the lock was released: this drops the caller's input.
+        drop(abandoned);
+    }
+}
+
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
@@ -156,6 +171,15 @@ mod tests {
         F: Future<Output = ()> + Send + 'static,
     {
         coalescer.load(|()| (), |()| read).await;
+    }
+
+    /// A coalescer whose reads return their input.
+    fn numbers() -> Coalescer<Vec<u8>, Vec<u8>> {
+        Coalescer::new(Limits {
+            in_flight: 1,
+            slot_timeout: None,
+            pause: |_, _| Duration::ZERO,
+        })
     }
 
     fn count(reads: &Arc<AtomicUsize>) -> impl Future<Output = ()> + use<> {
@@ -222,5 +246,50 @@ mod tests {
         load(&coalescer, count(&reads)).await;
 
         assert_eq!(reads.load(Ordering::SeqCst), 1);
+    }
+
+    /// Otherwise a group commit would carry out a request long after its client has given up.
+    #[tokio::test]
+    async fn a_later_read_does_not_have_the_input_of_dropped_callers() {
+        let coalescer = numbers();
+        let load = |n| coalescer.load(move |input| input.push(n), |input| async { input });
+        {
+            let in_flight = coalescer.load(|input| input.push(0), |_| pending());
+            let queued = load(1);
+            futures::pin_mut!(in_flight, queued);
+            assert!(futures::poll!(in_flight.as_mut()).is_pending());
+            assert!(futures::poll!(queued.as_mut()).is_pending());
+        }
+
+        assert_eq!(load(2).await, [2]);
+    }
+
+    #[tokio::test]
+    async fn a_read_is_kept_while_one_of_its_callers_waits() {
+        let coalescer = numbers();
+        let load = |n| coalescer.load(move |input| input.push(n), |input| async { input });
+        let release = Arc::new(Notify::new());
+        let released = release.clone();
+        let slow = coalescer.load(
+            |input| input.push(0),
+            |input| async move {
+                released.notified().await;
+                input
+            },
+        );
+        let staying = load(2);
+        futures::pin_mut!(slow, staying);
+        assert!(futures::poll!(slow.as_mut()).is_pending());
+        {
+            let leaving = load(1);
+            futures::pin_mut!(leaving);
+            assert!(futures::poll!(leaving.as_mut()).is_pending());
+            assert!(futures::poll!(staying.as_mut()).is_pending());
+        }
+
+        release.notify_one();
+
+        assert_eq!(slow.await, [0]);
+        assert_eq!(staying.await, [1, 2]);
     }
 }
