@@ -77,6 +77,9 @@ pub(super) async fn update(
         queue: patches,
         tenant: tenant.id,
     };
+    let mut lock = pin!(runner.serialized_on(&tenant.slug, Some(tenant)));
+    // Before the patch is queued: one that is rejected because too many wait must not be committed by another request.
+    let acquired = lock.as_mut().now_or_never().transpose()?;
     let (reply, mut replied) = oneshot::channel();
     patches.push(
         tenant.id,
@@ -86,30 +89,38 @@ pub(super) async fn update(
             reply,
         },
     );
-    let mut lock = pin!(runner.serialized_on(&tenant.slug, Some(tenant)));
-    let locked = tokio::select! {
-        biased;
-        reply = &mut replied => match reply {
-            Ok(reply) => return reply,
-            Err(_) => lock.await?,
-        },
-        locked = &mut lock => {
-            let locked = locked?;
-            let group = patches.take(tenant.id);
-            if group.len() > 1 {
-                // A task of its own: a dropped request does not interrupt the commit of the others. A panic drops the
-                // replies.
-                let commit = tokio::spawn(commit(app.clone(), tenant.id, group));
-                let _ = commit.await;
-            } else {
-                drop(group);
-            }
-            if let Ok(reply) = replied.await {
-                return reply;
-            }
-            locked
+    let locked = if let Some(locked) = acquired {
+        locked
+    } else {
+        tokio::select! {
+            biased;
+            reply = &mut replied => return match reply {
+                Ok(reply) => reply,
+                Err(_) => update_alone(&lock.await?, tenant, patch).await,
+            },
+            locked = &mut lock => locked?,
         }
     };
+    let group = patches.take(tenant.id);
+    if group.len() > 1 {
+        // A task of its own: a dropped request does not interrupt the commit of the others. A panic drops the replies.
+        let commit = tokio::spawn(commit(app.clone(), tenant.id, group));
+        let _ = commit.await;
+    } else {
+        drop(group);
+    }
+    match replied.await {
+        Ok(reply) => reply,
+        Err(_) => update_alone(&locked, tenant, patch).await,
+    }
+}
+
+/// Applies a patch in a transaction of its own, by a request that holds the keyed mutex.
+async fn update_alone(
+    locked: &CommandRunner<'_>,
+    tenant: &Tenant,
+    patch: &Patch,
+) -> Result<CommandResult, ApiError> {
     let decide = |tenant: &mut Tenant, by: &str, now: DateTime| patch.decide(tenant, by, now);
     let change = TenantChange {
         id: tenant.id,
