@@ -177,12 +177,15 @@ async fn a_create_with_an_unknown_outcome_is_looked_for_before_another() {
     world.stop().await;
 }
 
-/// The space of an attempt that left no record, whose job says so, or of the first job, which another one follows.
+/// The space of an attempt that left no record, whose job says so; of the first job, which another one follows; or of a
+/// create by a worker of an older build, which leaves the tenant's mark.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_space_that_an_earlier_attempt_may_have_left_is_looked_for() {
     let world = World::start().await;
     let harness = &world.harness;
-    for earlier in ["rescue", "release", "retry", "timeout", "of another job"] {
+    let attempts = ["rescue", "release", "retry", "timeout"];
+    let creates = ["of another job", "in doubt"];
+    for earlier in attempts.into_iter().chain(creates) {
         let slug = format!("after-{}", earlier.replace(' ', "-"));
         let tenant = harness.add_fresh_tenant(&slug, &[], None).await;
         let left = world
@@ -190,12 +193,19 @@ async fn a_space_that_an_earlier_attempt_may_have_left_is_looked_for() {
             .ocis
             .add_space("Left", &marker(tenant.id), 0);
 
-        let job = if earlier == "of another job" {
-            world.provision(tenant.id).await
-        } else {
-            harness
-                .enqueue_first_with(&tenant, |job| list_attempt(job, earlier))
-                .await
+        let job = match earlier {
+            "of another job" => world.provision(tenant.id).await,
+            "in doubt" => {
+                let over = Some(tenant.created_at);
+                let in_doubt = move |tenant: &mut Tenant| tenant.unknown_until.ocis = over;
+                harness.change_tenant(tenant.id, in_doubt).await;
+                harness.enqueue_first(&tenant).await
+            }
+            _ => {
+                harness
+                    .enqueue_first_with(&tenant, |job| list_attempt(job, earlier))
+                    .await
+            }
         };
         world.completed(&job).await;
 

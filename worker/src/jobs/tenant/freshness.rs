@@ -18,6 +18,8 @@ pub(super) fn is_fresh(run: &StepContext, tenant: &Tenant, upstream: Upstream) -
     let step = job.step(upstream.name());
     *tenant.fresh_for.get(upstream) == Some(job.id)
         && job.has_recorded_every_attempt()
-        // Recorded by a worker of an older build, which leaves the tenant's mark.
+        // Recorded by a worker of an older build, which leaves the tenant's mark: a call of this job, or of any other one
+        // that is in doubt.
         && step.is_none_or(|step| step.started_at.is_none())
+        && tenant.unknown_until.get(upstream).is_none()
 }
