@@ -101,6 +101,8 @@ async fn a_subscription_is_created_once_charged_each_month_and_billed_by_nothing
 
     let theirs = world.theirs();
     assert_eq!(theirs.len(), 1);
+    // In the other one, the lines of changes and of a backdated time are others.
+    assert_eq!(theirs[0]["billing_mode"]["type"], "classic");
     let metadata = &theirs[0]["metadata"];
     assert_eq!(metadata["tenantId"], sold.tenant_id.to_string());
     assert_eq!(metadata["subscriptionId"], sold.id.to_string());
