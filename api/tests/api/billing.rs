@@ -341,6 +341,9 @@ async fn a_price_where_there_was_none_counts_at_once_if_so_configured() {
     let path = format!("/subscriptions/{}", sold.body["id"].as_str().unwrap());
     let free = app.issue().await;
     let price = |minor: i64| json!({ "priceMinor": minor });
+    // From now on its periods are counted from the end of this one.
+    let yearly = json!({ "cycle": "yearly", "priceMinor": 0 });
+    app.operator().patch(&path, yearly).await;
 
     let bought = app.operator().patch(&path, price(30_000)).await;
     let after = app.live_subscription().await;

@@ -3,14 +3,13 @@
 use std::{sync::Arc, time::Duration};
 
 use bson::{DateTime, Document, doc};
-use futures::TryStreamExt as _;
 use mongodb::{ClientSession, Collection};
 
 use super::{
     Store, StoreError,
     index::{index, ttl},
     known_fields,
-    lenient::skip_undecodable,
+    lenient::take_decodable,
     linearizable::find_one_linearizable,
     to_bson,
 };
@@ -83,8 +82,7 @@ impl InvitationRepository {
         };
         let invitations = self.invitations.clone_with_type::<Document>();
         let found = invitations.find(awaiting).sort(doc! { "_id": 1 });
-        let found = found.limit(MAX_AWAITING).await?;
-        skip_undecodable(found).try_collect().await
+        take_decodable(found, MAX_AWAITING).await
     }
 
     /// Number of a partner's invitations that may still become members.

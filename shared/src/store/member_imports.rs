@@ -9,7 +9,7 @@ use mongodb::{ClientSession, Collection};
 use super::{
     Store, StoreError, bulk_update_in,
     index::{index, ttl, unique},
-    lenient::{skip_undecodable, take_decodable},
+    lenient::take_decodable,
     linearizable::find_one_linearizable,
     to_bson, to_document,
 };
@@ -106,10 +106,8 @@ impl MemberImportRepository {
             query.insert("outcome", outcome.name());
         }
         let rows = self.rows.clone_with_type::<Document>();
-        let rows = rows.find(query).sort(doc! { "importId": 1, "n": 1 });
-        skip_undecodable(rows.limit(limit).await?)
-            .try_collect()
-            .await
+        let in_order = doc! { "importId": 1, "n": 1 };
+        take_decodable(rows.find(query).sort(in_order), limit).await
     }
 
     /// At most `limit` pending rows of an import after `after`, in order, as seen by this transaction.

@@ -150,11 +150,15 @@ fn prepare(subscription: &mut Subscription, args: &InvoiceSubscription, now: Dat
     }
 }
 
-/// Whether Stripe may charge a subscription of the tenant. One of a newer build may be there, too.
+/// Whether Stripe may charge a subscription of the tenant: also one that ended here while the flag was off, which ends nothing
+/// there. One of a newer build may be there, too.
 async fn is_charged(ctx: &Context, tenant: TenantId) -> Result<bool, StoreError> {
-    let mut live = ctx.subscriptions.list_live(&[tenant]).await?;
-    let live = live.remove(&tenant);
-    Ok(live.is_some_and(|live| live.is_none_or(|live| live.may_be_charged())))
+    let live = ctx.subscriptions.list_live(&[tenant]).await?;
+    if live.values().any(Option::is_none) {
+        return Ok(true);
+    }
+    let known = ctx.subscriptions.list_for(&[tenant]).await?;
+    Ok(known.iter().any(Subscription::may_be_charged))
 }
 
 /// Enqueues the sync that ends a tenant's subscription at Stripe, in the transaction that removes the tenant. Also if its

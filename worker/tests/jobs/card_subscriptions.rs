@@ -20,7 +20,10 @@ use dezky_shared::{
     subscription::{Biller, EndedBy, Subscription, SubscriptionStatus},
     tenant::TenantStatus,
 };
-use dezky_sim::faults::{Fault, FaultRule};
+use dezky_sim::{
+    faults::{Fault, FaultRule},
+    stripe::Refusal,
+};
 use futures::TryStreamExt as _;
 use serde_json::{Value, json};
 
@@ -101,6 +104,8 @@ async fn a_subscription_is_created_once_charged_each_month_and_billed_by_nothing
 
     let theirs = world.theirs();
     assert_eq!(theirs.len(), 1);
+    // In the other one, the lines of changes and of a backdated time are others.
+    assert_eq!(theirs[0]["billing_mode"]["type"], "classic");
     let metadata = &theirs[0]["metadata"];
     assert_eq!(metadata["tenantId"], sold.tenant_id.to_string());
     assert_eq!(metadata["subscriptionId"], sold.id.to_string());
@@ -139,6 +144,11 @@ async fn changes_are_prorated_once_and_edits_in_the_dashboard_are_taken_back() {
     let account = accounts.find(tenant).await.unwrap().unwrap();
     let next = account.next_invoice.unwrap();
     assert_eq!(Some(next.at), world.ours(&sold).await.invoiced_through);
+    // The amount is only shown.
+    stripe.refuse_next("preview_invoice", Refusal::invalid("Refused."));
+    assert!(world.sync(tenant).await.is_empty());
+    let refused = accounts.find(tenant).await.unwrap().unwrap();
+    assert_eq!(refused.next_invoice, None);
     let id = world.theirs()[0]["id"].as_str().unwrap().to_owned();
     let ends = [("cancel_at_period_end", "true")];
     stripe.edit_subscription(&id, &ends).unwrap();

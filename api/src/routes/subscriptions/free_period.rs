@@ -27,24 +27,31 @@ pub(super) async fn end_free_period(
     let counts_now = app.config.invoicing.free_to_paid == FreeToPaid::Now;
     let is_sold = before.price_minor == 0 && after.price_minor > 0 && after.biller.is_run();
     let end = whole_second(now);
-    let Some(period) = period_at(before, end).filter(|_| counts_now && is_sold) else {
+    let through = before.invoiced_through.filter(|through| *through > end);
+    let Some(through) = through.filter(|_| counts_now && is_sold) else {
         return Ok(());
     };
     let invoices = &app.db.invoices;
-    let key = Invoice::period_key(before.tenant_id, period);
-    let found = invoices.find_of_period(session, &key).await?;
-    let is_free = |it: &Invoice| it.subtotal_minor == 0 && it.period == Some(period);
-    let Some(invoice) = found.filter(is_free) else {
+    let left = Period {
+        start: end,
+        end: through,
+    };
+    // Not by the start of the period, which does not follow from the terms after a change of the cycle.
+    let found = invoices.list_overlapping(session, before.id, left).await?;
+    let Some((invoice, period)) = found.iter().find_map(|it| free_until(it, through)) else {
         return Ok(());
     };
+    if period.start >= end {
+        return Ok(());
+    }
     let mut ended = invoice.clone();
-    let rest = Some(Period { end, ..period });
-    ended.period = rest;
+    let used = Some(Period { end, ..period });
+    ended.period = used;
     for line in &mut ended.lines {
-        line.period = rest;
+        line.period = used;
     }
     invoices
-        .save_changed(session, &invoice, &mut ended, now)
+        .save_changed(session, invoice, &mut ended, now)
         .await?;
     after.advance_to(end);
     after.restart_periods();
@@ -73,9 +80,8 @@ pub(super) async fn enqueue_invoice(
     Ok(Some(runner.enqueue(session, job).await?))
 }
 
-/// The last invoiced period of a subscription, if it began before `at` and ends after it.
-fn period_at(subscription: &Subscription, at: DateTime) -> Option<Period> {
-    let end = subscription.invoiced_through.filter(|end| *end > at)?;
-    let start = subscription.periods()?.start_of_current(at)?;
-    (start < at).then_some(Period { start, end })
+/// The invoice with its period, if it is one over nothing that ends at `through`.
+fn free_until(invoice: &Invoice, through: DateTime) -> Option<(&Invoice, Period)> {
+    let period = invoice.period.filter(|period| period.end == through)?;
+    (invoice.subtotal_minor == 0).then_some((invoice, period))
 }

@@ -315,6 +315,23 @@ async fn no_import_begins_in_a_terminating_tenant_or_without_encryption_keys() {
 }
 
 #[tokio::test]
+async fn a_page_of_rows_is_full_although_a_row_of_a_newer_build_is_left_out() {
+    let app = TestApp::with_demo().await;
+    let import = accepted(&app, &format!("{TWO}cyd,Cyd,member\n")).await;
+    let id: MemberImportId = app::id_of(&import["id"]);
+    let first = doc! { "importId": id, "n": 1_i64 };
+    let newer = doc! { "outcome": "of_a_newer_build" };
+    app.set("member_import_rows", first, newer).await;
+
+    let path = format!("{USERS}/imports/{id}/rows?limit=1");
+    let page = app.owner().get(path).await;
+
+    assert_eq!(page.items().len(), 1, "{page:?}");
+    assert_eq!(page.items()[0]["line"], 3);
+    assert!(page.body["nextCursor"].is_string(), "{page:?}");
+}
+
+#[tokio::test]
 async fn an_import_of_another_tenant_is_not_found() {
     let app = TestApp::with_demo().await;
     app.create("other").await;

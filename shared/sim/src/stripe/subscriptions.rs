@@ -61,6 +61,8 @@ impl State {
         let anchor = params.integer("billing_cycle_anchor")?;
         let tax = params.object("automatic_tax", &["enabled"])?;
         let is_taxed = tax.is_some_and(|tax| tax.get("enabled") == Some(&json!("true")));
+        let mode = params.object("billing_mode", &["type"])?;
+        let mode = mode.and_then(|mode| mode.get("type").cloned());
         if customer["invoice_settings"]["default_payment_method"].is_null() {
             // The real API answers so, too, although no id is missing.
             let message = "This customer has no attached payment source or default payment method.";
@@ -90,6 +92,8 @@ impl State {
         let start = self.backdated_start(params, anchor)?;
         let mut subscription = self.new_subscription(&customer, &price, (now, end), anchor);
         subscription["automatic_tax"]["enabled"] = json!(is_taxed);
+        // The prorations of both modes are simulated as those of the classic one.
+        subscription["billing_mode"]["type"] = mode.unwrap_or_else(|| json!("flexible"));
         params.merge_metadata(&mut subscription)?;
         params.finish()?;
         if let Some(start) = start {

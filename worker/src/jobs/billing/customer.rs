@@ -63,6 +63,7 @@ pub(super) async fn sync(run: StepContext) -> Result<StepSuccess, StepFailure> {
         known.clone()
     } else {
         cards.apply().await?;
+        enqueue_open(&run, args.tenant_id).await?;
         cards.next_invoice().await?
     };
     let of_cards = cards.changes;
@@ -70,9 +71,6 @@ pub(super) async fn sync(run: StepContext) -> Result<StepSuccess, StepFailure> {
     if next != known {
         sync.account.next_invoice = next;
         sync.save().await?;
-    }
-    if !is_dry_run {
-        enqueue_open(&run, args.tenant_id).await?;
     }
     Ok(StepSuccess::ok(SYNCED, sync.changes))
 }

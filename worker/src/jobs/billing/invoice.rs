@@ -4,6 +4,8 @@
 //! two claims continues with the next one, and one that dies within a claim leaves nothing behind. A concurrent claim of
 //! the same period conflicts, is repeated, and finds the period invoiced.
 
+use std::time::Duration;
+
 use bson::{DateTime, Document};
 use dezky_shared::{
     audit::{Action, AuditEvent, Target},
@@ -27,6 +29,10 @@ use mongodb::ClientSession;
 use super::{INVOICED, NOT_BILLED, flags_of, is_billed, prepare, preview::preview, text_of};
 use crate::jobs::audit_event;
 use crate::steps::{StepContext, StepFailure, StepSuccess};
+
+/// Age of an invoice of Stripe's own from which it is final unless it is paid: Stripe voids that of a first payment after 23
+/// hours, and a sync mirrors it in the night.
+const UNDECIDED_FOR: Duration = Duration::from_hours(72);
 
 /// One transaction of the job.
 #[derive(Debug)]
@@ -126,7 +132,7 @@ impl Work<'_> {
                 let key = Invoice::period_key(tenant.id, period);
                 let known = ctx.invoices.find_of_period(session, &key).await?;
                 let claimed = match known {
-                    Some(known) if is_undecided(&known) => {
+                    Some(known) if is_undecided(&known, now) => {
                         Claimed::Settled(Some(known_period(period, &known, "waits for")))
                     }
                     Some(known) => {
@@ -309,10 +315,12 @@ impl Work<'_> {
 }
 
 /// Whether it is an invoice of Stripe's own that is not paid yet. That of a subscription which left its card before the first
-/// payment is voided, and its event may be late: passed over, the period would be billed by neither.
-fn is_undecided(known: &Invoice) -> bool {
+/// payment is voided, and its event may be late: passed over, the period would be billed by neither. An old one that is still
+/// open stays so until it is paid, and the periods after it must not wait for that.
+fn is_undecided(known: &Invoice, now: DateTime) -> bool {
     let is_of_card = known.stripe.is_some() && !known.sent_by_stripe;
-    is_of_card && known.status == InvoiceStatus::Open
+    let is_recent = known.issued_at > clock::earlier(now, UNDECIDED_FOR);
+    is_of_card && is_recent && known.status == InvoiceStatus::Open
 }
 
 /// Description of a period that has an invoice.

@@ -1,11 +1,12 @@
 //! Changes of a card subscription within one period, and events about them in any order: each is charged once, and no period
 //! has two billers.
 
-use std::slice;
+use std::{slice, time::Duration};
 
 use bson::{DateTime, Document, doc};
 use dezky_shared::{
     billing::period::Period,
+    platform::clock,
     subscription::{Subscription, SubscriptionStatus},
 };
 use serde_json::{Value, json};
@@ -27,6 +28,23 @@ impl World {
         let by_card = doc! { "collectionMethod": "charge_automatically", "mayRecreate": true };
         change_subscription(self, sold, by_card).await;
         self.sync(sold.tenant_id).await
+    }
+
+    /// A subscription that left its card before the first payment, and the start of the period that both billers begin. The
+    /// sync has left it so, and its void invoice is not mirrored yet.
+    async fn left_unpaid(&self) -> (Subscription, DateTime) {
+        let tenant = customer(self).await;
+        set_card(self, "pm_card_authenticationRequired");
+        let sold = sell_by_card(self, tenant).await;
+        self.sync(tenant).await;
+        let start = &self.theirs()[0]["items"]["data"][0]["current_period_start"];
+        let start = DateTime::from_millis(start.as_i64().unwrap() * 1_000);
+        let same = doc! { "invoicedThrough": start, "billingAnchor": start };
+        change_subscription(self, &sold, same).await;
+        self.catch_up().await;
+        let left = doc! { "collectionMethod": "manual", "biller": "run", "status": "active" };
+        change_subscription(self, &sold, left).await;
+        (sold, start)
     }
 
     /// The next period begins at Stripe, which lists the events of the one before no more.
@@ -141,23 +159,11 @@ async fn one_that_returns_to_its_card_within_a_period_is_billed_by_stripe_alone(
 async fn a_period_whose_first_payment_was_given_up_is_invoiced_by_the_run_and_the_next_one_by_stripe()
  {
     let world = World::start().await;
-    let tenant = customer(&world).await;
-    set_card(&world, "pm_card_authenticationRequired");
-    let sold = sell_by_card(&world, tenant).await;
-    world.sync(tenant).await;
-    // Both begin in the same second.
-    let start = &world.theirs()[0]["items"]["data"][0]["current_period_start"];
-    let start = DateTime::from_millis(start.as_i64().unwrap() * 1_000);
-    let same = doc! { "invoicedThrough": start, "billingAnchor": start };
-    change_subscription(&world, &sold, same).await;
-    world.catch_up().await;
+    let (sold, start) = world.left_unpaid().await;
 
-    // As the sync leaves it whose void invoice is not mirrored yet.
-    let left = doc! { "collectionMethod": "manual", "biller": "run", "status": "active" };
-    change_subscription(&world, &sold, left).await;
     world.run_invoices().await;
     let between = world.ours(&sold).await.invoiced_through;
-    world.sync(tenant).await;
+    world.sync(sold.tenant_id).await;
     world.catch_up().await;
     world.run_invoices().await;
     set_card(&world, "pm_card_visa");
@@ -175,5 +181,24 @@ async fn a_period_whose_first_payment_was_given_up_is_invoiced_by_the_run_and_th
     let claimed = invoices.iter().filter(|it| it.period_key.is_some());
     let by_stripe: Vec<bool> = claimed.map(|it| it.stripe.is_some()).collect();
     assert_eq!(by_stripe, [false, true]);
+    world.stop().await;
+}
+
+/// As that of a subscription that a person has cancelled in the dashboard: Stripe never voids it.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_first_invoice_that_stays_open_delays_the_periods_after_it_by_some_days_only() {
+    let world = World::start().await;
+    let (sold, start) = world.left_unpaid().await;
+    let store = &world.harness.context.store;
+    let invoices = store.collection::<Document>("invoices");
+    let old = clock::earlier(store.now(), Duration::from_hours(96));
+    let aged = doc! { "$set": { "issuedAt": old } };
+    let aged = invoices.update_one(doc! {}, aged).await.unwrap();
+
+    world.run_invoices().await;
+
+    assert_eq!(aged.modified_count, 1);
+    assert!(world.ours(&sold).await.invoiced_through > Some(start));
+    assert_eq!(world.invoices_by_period().await.len(), 1);
     world.stop().await;
 }

@@ -380,3 +380,24 @@ async fn purge_cancels(is_billed: bool) {
     assert_eq!(world.theirs()[0]["status"], "canceled");
     world.stop().await;
 }
+
+/// With the flag off, its end here ends nothing at Stripe.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_purge_cancels_a_subscription_that_ended_here_while_the_flag_was_off() {
+    let world = World::start().await;
+    let sold = charged(&world).await;
+    let tenant = sold.tenant_id;
+    world.harness.set_flag(NEW_BILLING_ENGINE, false).await;
+    change_subscription(&world, &sold, doc! { "status": "cancelled" }).await;
+    let [freeze, _] = world.delete(tenant, Duration::from_hours(1)).await;
+    world.completed(&freeze).await;
+
+    world.completed(&world.purge(tenant).await).await;
+
+    until(
+        async || world.theirs()[0]["status"].clone(),
+        |status| *status == "canceled",
+    )
+    .await;
+    world.stop().await;
+}

@@ -166,6 +166,8 @@ impl Stripe {
             ("items[0][quantity]", "1".to_owned()),
             ("collection_method", "charge_automatically".to_owned()),
             ("payment_behavior", "allow_incomplete".to_owned()),
+            // By default, Stripe bills a backdated time and the credits of several changes in other lines, which we do not read.
+            ("billing_mode[type]", "classic".to_owned()),
             ("metadata[tenantId]", new.tenant_id.clone()),
             ("metadata[subscriptionId]", new.subscription_id.clone()),
         ];

@@ -3,6 +3,7 @@
 
 use dezky_shared::{
     invoice::BeforeFirstCard,
+    queue::error_code::ErrorCode,
     subscription::{Biller, Subscription},
 };
 use dezky_upstreams::clients::{
@@ -124,6 +125,44 @@ impl CardSync<'_> {
 }
 
 /// Whether Stripe has refused the request. A stored internal error is none: Stripe does not say whether it was carried out.
+/// Nor is it one if Stripe knows the key from another request, as of another build, which was carried out.
 fn is_refusal(failed: &KeyedError) -> bool {
-    failed.is_key_spent && !matches!(failed.error, ClientError::Unavailable(_))
+    let may_exist = matches!(
+        failed.error,
+        ClientError::Unavailable(_)
+            | ClientError::UserAction {
+                code: ErrorCode::IdempotencyMisused,
+                ..
+            }
+    );
+    failed.is_key_spent && !may_exist
+}
+
+#[cfg(test)]
+mod tests {
+    use dezky_shared::upstream::Upstream;
+    use dezky_upstreams::clients::FailedCall;
+
+    use super::*;
+
+    fn refused(code: ErrorCode) -> KeyedError {
+        let call = FailedCall {
+            upstream: Upstream::Stripe,
+            operation: "create_subscription",
+            status: None,
+            request_id: None,
+            detail: String::new(),
+        };
+        KeyedError {
+            error: ClientError::UserAction { call, code },
+            is_key_spent: true,
+            code: None,
+        }
+    }
+
+    #[test]
+    fn a_key_that_another_request_has_used_is_no_refusal_of_this_one() {
+        assert!(is_refusal(&refused(ErrorCode::PaymentRefused)));
+        assert!(!is_refusal(&refused(ErrorCode::IdempotencyMisused)));
+    }
 }

@@ -1,12 +1,14 @@
 //! Preview of the next invoice of a subscription that Stripe bills.
 
 use dezky_shared::{billing_account::NextInvoice, card_billing::StripeStatus, money};
+use dezky_upstreams::clients::ClientError;
 
 use super::{CardSync, Live};
 use crate::steps::StepFailure;
 
 impl CardSync<'_> {
-    /// The next invoice of the subscription, as Stripe calculates it: only Stripe knows what it prorates.
+    /// The next invoice of the subscription, as Stripe calculates it: only Stripe knows what it prorates. `None` also if Stripe
+    /// refuses the preview, for example for an address without a tax rate: the amount is only shown, and fails no sync.
     pub(in crate::jobs::billing) async fn next_invoice(
         &self,
     ) -> Result<Option<NextInvoice>, StepFailure> {
@@ -20,7 +22,13 @@ impl CardSync<'_> {
         let (Some(id), Some(at)) = (id, ours.invoiced_through) else {
             return Ok(None);
         };
-        let found = self.stripe.preview_invoice(id).await?;
+        let found = match self.stripe.preview_invoice(id).await {
+            Err(refused @ ClientError::Rejected(_)) => {
+                tracing::warn!(subscription = %id, %refused, "The preview of an invoice is refused");
+                None
+            }
+            found => found?,
+        };
         Ok(found.and_then(|found| {
             let currency = found.currency.to_ascii_uppercase();
             let subtotal_minor = money::from_stripe(found.net(), &currency)?;
