@@ -120,6 +120,9 @@ pub async fn run(options: Options) -> anyhow::Result<Report> {
     for upstream in Upstream::CALLED {
         load.resume_upstream(upstream).await;
     }
+    for slug in Stored::suspended_with_member_jobs(primary(&stack.stores).await?).await? {
+        load.resume(&slug).await;
+    }
     let waited_for = bulk::change_behind_bulk(&stack, &load).await?;
     let except = documents.may_stay_open();
     let stalled = wait_until_final(&stack.stores, Some(&except), SHORT_STALL_TIMEOUT).await?;

@@ -40,6 +40,12 @@ impl LoadGenerator {
         self.operate("suspend", request).await?.job
     }
 
+    /// Resumes a tenant. Returns whether the request was accepted.
+    pub(super) async fn resume(&self, slug: &str) -> bool {
+        let request = post(format!("/tenants/{slug}/resume"), None);
+        self.operate("resume", request).await.is_some()
+    }
+
     /// Reconciles a tenant. Returns whether the request was accepted.
     pub(super) async fn reconcile(&self, slug: &str) -> bool {
         let request = post(format!("/tenants/{slug}/reconcile"), None);

@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
-use bson::{Document, doc};
+use bson::{Bson, Document, doc};
 use dezky_shared::{
     app::{App, AppStatus},
     audit::AuditEvent,
@@ -11,7 +11,7 @@ use dezky_shared::{
     member::{Member, MemberStatus},
     platform::clock,
     queue::{
-        args::RecheckDomain,
+        args::{ProvisionMember, RecheckDomain, RemoveMember},
         job::{Job, JobArgs as _, JobState},
     },
     store::schedule_ledger::{LedgerEntry, ScheduleState},
@@ -74,6 +74,28 @@ impl Stored {
         let jobs: Collection<Job> = primary.database(DATABASE).collection("jobs");
         let jobs: Vec<Job> = jobs.find(open).await?.try_collect().await?;
         Ok(jobs.iter().map(describe).collect())
+    }
+
+    /// Slugs of the suspended tenants with open jobs of members. A guest leaves the space of such a tenant once it is resumed:
+    /// until then the space is disabled.
+    pub(super) async fn suspended_with_member_jobs(
+        primary: &Client,
+    ) -> mongodb::error::Result<Vec<String>> {
+        let database = primary.database(DATABASE);
+        let jobs: Collection<Document> = database.collection("jobs");
+        let open = doc! {
+            "kind": { "$in": [ProvisionMember::KIND, RemoveMember::KIND] },
+            "state": { "$in": ["available", "running"] },
+        };
+        let waiting = jobs.distinct("tenantId", open).await?;
+        let tenants: Collection<Document> = database.collection("tenants");
+        let suspended = doc! { "_id": { "$in": waiting }, "status": "suspended" };
+        let slugs = tenants.distinct("slug", suspended).await?;
+        Ok(slugs
+            .iter()
+            .filter_map(Bson::as_str)
+            .map(str::to_owned)
+            .collect())
     }
 
     /// Resources that are not in their desired state although no job is due, by the slug of the tenant.
