@@ -49,12 +49,12 @@ export function sections(page) {
 
 // Opens the page until `shows` is true of it: the console's pages show the state of their moment.
 export async function reloadUntil(page, description, shows) {
-  const deadline = Date.now() + 60_000;
+  const deadline = Date.now() + 240_000;
   while (!(await shows())) {
     if (Date.now() > deadline) {
       throw new Error(`${page.url()} does not show ${description}: ${await page.locator("main").innerText()}`);
     }
-    await page.waitForTimeout(100);
+    await page.waitForTimeout(500);
     await page.reload();
   }
 }
