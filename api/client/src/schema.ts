@@ -1464,7 +1464,10 @@ export interface paths {
          *     from the next period that has no invoice; its dates, status and currency are fixed. Stripe prorates new terms of one that
          *     it bills, at once.
          *
-         *     202 with the job that brings the change to Stripe, if Stripe bills the subscription, or is to bill it.
+         *     A price where there was none counts from the next period, or at once, as the installation is configured.
+         *
+         *     202 with the job that brings the change to Stripe, if Stripe bills the subscription, or is to bill it, or with the one that
+         *     invoices a period which begins at once.
          */
         patch: operations["updateSubscription"];
         trace?: never;
@@ -1675,7 +1678,7 @@ export interface paths {
         head?: never;
         /**
          * Updates the billing details of a tenant
-         * @description The VAT id must match the country, sent or stored.
+         * @description The VAT id must match the country, sent or stored. With a payment provider, a `job` brings the change there.
          */
         patch: operations["updateTenantBillingInfo"];
         trace?: never;
@@ -4924,7 +4927,8 @@ export interface components {
             periodEnd: components["schemas"]["Timestamp"];
             /**
              * Format: int64
-             * @description Net amount, in minor units, without Stripe's proration for a change within the period.
+             * @description Net amount, in minor units. For a subscription that Stripe bills, with its proration for a change within the period, as of
+             *     the last sync.
              */
             subtotalMinor: number;
         };
@@ -6559,6 +6563,8 @@ export interface components {
              * @description E-mail address for invoices.
              */
             email?: string;
+            /** @description Job that brings a change to the payment provider. Only in the answer to the change. */
+            job?: components["schemas"]["JobLink"];
             /**
              * @description VAT id, with country prefix, without spaces, dots and hyphens.
              * @example DK13585628
