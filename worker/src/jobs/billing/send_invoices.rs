@@ -2,7 +2,7 @@
 
 use dezky_shared::{
     id::{InvoiceId, TenantId},
-    invoice::Invoice,
+    invoice::{Invoice, InvoiceStatus},
     queue::{
         args::{IssueInvoice, SettleInvoice, VoidInvoice},
         error_code::{ErrorCode, RetryPolicy},
@@ -23,8 +23,13 @@ const DONE: &str = "Done";
 pub(super) async fn issue(run: StepContext) -> Result<StepSuccess, StepFailure> {
     let args: IssueInvoice = run.args()?;
     let found = find(&run, args.tenant_id, args.invoice_id).await?;
-    // One that is to be voided is not issued any more.
-    let is_waiting = |invoice: &Invoice| invoice.stage.is_some() && invoice.void_reason.is_none();
+    // One that is to be voided is not issued any more. One without a stage that is still a draft here was sent by an attempt
+    // that died before it mirrored the invoice.
+    let is_sent_draft =
+        |invoice: &Invoice| invoice.status == InvoiceStatus::Draft && invoice.stripe.is_some();
+    let is_waiting = |invoice: &Invoice| {
+        (invoice.stage.is_some() || is_sent_draft(invoice)) && invoice.void_reason.is_none()
+    };
     let Some(invoice) = found.filter(is_waiting) else {
         return Ok(StepSuccess::ok(DONE, Vec::new()));
     };
